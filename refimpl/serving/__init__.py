@@ -1,0 +1,1 @@
+"""The system around the model: index table, pipelines, re-ranking."""

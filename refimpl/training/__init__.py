@@ -1,0 +1,1 @@
+"""Training loops: one readable step each."""
