@@ -20,7 +20,7 @@ def test_what_fits_comes_back():
         (lambda: check_array(np.ones(3), "x", ndim=(2, 4)), r"x: expected 2 or 4 .*\(3,\)"),
         (lambda: check_array(np.ones((2, 4)), "x", shape=(None, 3)), r"x: expected shape \(any, 3\), got \(2, 4\)"),
         (lambda: check_array(np.ones(3, int), "x", dtypes=FLOATS), "x: expected dtype float32 or float64"),
-        (lambda: check_array(np.array([1, np.nan]), "x", finite=True), r"x: expected finite values, got nan at index \(1,\)"),
+        (lambda: check_array(np.array([1, np.nan]), "x", finite=True), r"x: expected finite.*nan at index \(1,\)"),
         (lambda: check_array(np.ones((0, 2)), "x", min_rows=1), "x: expected at least 1 row"),
         (lambda: check_integer(1.5, "k"), "k: expected an integer, got 1.5"),
         (lambda: check_integer(0, "k", minimum=1, maximum=9), "k: expected an integer >= 1 and <= 9, got 0"),

@@ -1,1 +1,1 @@
-"""Differentiable operations on arrays, each returning its value and its pullback; encoders and optimizers on flat dicts."""
+"""Differentiable operations on arrays, each with its pullback; encoders and optimizers on flat dicts."""

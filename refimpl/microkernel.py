@@ -1,0 +1,158 @@
+"""The inner loop of a matrix product, in vector registers: C[ROWS, COLUMNS] (+)= A[ROWS, k] @ B[k, COLUMNS].
+
+A processor multiplies matrices fast when a small tile of the result stays in its registers for the whole sum over k.
+Each step of the sum then reads one row of B (COLUMNS values, a few vector loads) and ROWS values of A (each copied
+into every lane of a vector), and does ROWS * COLUMNS multiply-adds with them:
+
+              b[k, 0:COLUMNS]             two vectors of LANES values
+    a[0, k]   C[0, 0:COLUMNS]             every C[i, :] is two registers, and
+    a[1, k]   C[1, 0:COLUMNS]             C[i, :] += a[i, k] * b[k, :] is two instructions
+      ...        ...
+    a[7, k]   C[7, 0:COLUMNS]
+
+Source: Goto and van de Geijn, "Anatomy of high-performance matrix multiplication", 2008; the name is BLIS's (Van Zee
+and van de Geijn 2015). A compiler does not find this form in a plain loop: it vectorises over one index and writes C
+back at every step. So this one loop is written in LLVM's own vector operations, which mean the same on every
+processor (a vector that is too wide for it is split); only the shape of the tile is chosen for the machine at hand.
+
+What it leaves to its callers: blocking for the caches, threads, and the edges. B is read COLUMNS values at a time, so
+it is packed into panels of that width (`pack_panels`); A is read in place, with any strides, so that A may be a
+transpose, or the overlapping windows of a convolution. Every sum runs over k in order, in one thread: results do not
+depend on the number of threads.
+
+Numba's cache sees an edit of this file only as far as its callers are edited too: after one, clear the cache.
+"""
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.core.registry import cpu_target
+from numba.extending import intrinsic
+from numba.np import arrayobj
+
+
+def _tile_shape():
+    """(rows, bytes of a vector): as many sums as the vector registers hold beside the operands of a step."""
+    _, _, features = cpu_target.target_context.codegen().magic_tuple()  # the processor that Numba compiles for
+    features = features.split(",")
+    if "+avx512f" in features:  # 32 registers of 64 bytes: 16 sums
+        return 8, 64
+    if "+avx" in features:  # 16 registers of 32 bytes: 12 sums
+        return 6, 32
+    return 6, 16  # SSE, NEON: 16 or 32 registers of 16 bytes: 12 sums
+
+
+ROWS, VECTOR_BYTES = _tile_shape()
+
+
+def columns_of(dtype):
+    """COLUMNS, the width of a tile and of a panel of B: two vectors of `dtype`."""
+    return 2 * VECTOR_BYTES // np.dtype(dtype).itemsize
+
+
+COLUMNS = columns_of(np.float32)
+
+
+def make_tile_product(rows, vector_bytes):
+    """The microkernel for tiles of `rows` x two vectors of `vector_bytes`; see `tile_product` for its arguments."""
+
+    @intrinsic
+    def tile_product(typing, a, a_at, a_row, a_step, b, b_at, c, c_at, c_row, k, accumulate):
+        index = types.intp
+        signature = types.void(a, index, index, index, b, index, c, index, index, index, types.boolean)
+
+        def emit(context, builder, signature, values):
+            (a, b, c) = (
+                arrayobj.make_array(signature.args[i])(context, builder, values[i]).data for i in (0, 4, 6)
+            )
+            (a_at, a_row, a_step), b_at, (c_at, c_row, k, accumulate) = values[1:4], values[5], values[7:11]
+            scalar = context.get_data_type(signature.args[0].dtype)
+            size = 4 if isinstance(scalar, ir.FloatType) else 8
+            lanes = vector_bytes // size
+            vector, i64, i32 = ir.VectorType(scalar, lanes), ir.IntType(64), ir.IntType(32)
+            multiply_add = cgutils.get_or_insert_function(
+                builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fmuladd.v{lanes}f{8 * size}"
+            )
+
+            def at(pointer, offset):
+                return builder.gep(pointer, [offset])
+
+            def vector_at(pointer, j):
+                return builder.bitcast(at(pointer, ir.Constant(i64, j * lanes)), vector.as_pointer())
+
+            def in_every_lane(value):
+                one = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(i32, 0))
+                mask = ir.Constant(ir.VectorType(i32, lanes), [0] * lanes)
+                return builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), mask)
+
+            tile = [(i, j) for i in range(rows) for j in range(2)]
+            a_rows = [at(a, builder.add(a_at, builder.mul(ir.Constant(i64, i), a_row))) for i in range(rows)]
+            c_rows = [at(c, builder.add(c_at, builder.mul(ir.Constant(i64, i), c_row))) for i in range(rows)]
+            b_panel = at(b, b_at)
+            from_zero = builder.block
+            from_c = builder.append_basic_block("from_c")
+            step = builder.append_basic_block("step")
+            store = builder.append_basic_block("store")
+
+            # The sums start at zero, or at what C holds.
+            zero = ir.Constant(vector, [0.0] * lanes)
+            builder.cbranch(accumulate, from_c, step)
+            builder.position_at_end(from_c)
+            held = [builder.load(vector_at(c_rows[i], j), align=size) for i, j in tile]
+            builder.branch(step)
+
+            # One step of the sum: C[i, :] += a[i, p] * b[p, :].
+            builder.position_at_end(step)
+            p = builder.phi(i64)
+            sums = [builder.phi(vector) for _ in tile]
+            b_row = at(b_panel, builder.mul(p, ir.Constant(i64, 2 * lanes)))
+            b_vectors = [builder.load(vector_at(b_row, j), align=size) for j in range(2)]
+            a_offset = builder.mul(p, a_step)
+            a_lanes = [in_every_lane(builder.load(at(a_rows[i], a_offset))) for i in range(rows)]
+            nexts = [builder.call(multiply_add, [a_lanes[i], b_vectors[j], sum_]) for (i, j), sum_ in zip(tile, sums)]
+            p_next = builder.add(p, ir.Constant(i64, 1))
+            for start, first in ((from_zero, [zero] * len(tile)), (from_c, held)):
+                p.add_incoming(ir.Constant(i64, 0), start)
+                for sum_, value in zip(sums, first):
+                    sum_.add_incoming(value, start)
+            p.add_incoming(p_next, step)
+            for sum_, value in zip(sums, nexts):
+                sum_.add_incoming(value, step)
+            builder.cbranch(builder.icmp_signed("<", p_next, k), step, store)
+
+            builder.position_at_end(store)
+            for (i, j), value in zip(tile, nexts):
+                builder.store(value, vector_at(c_rows[i], j), align=size)
+            return context.get_dummy_value()
+
+        return signature, emit
+
+    return tile_product
+
+
+#: tile_product(a, a_at, a_row, a_step, b, b_at, c, c_at, c_row, k, accumulate), for use inside Numba kernels:
+#:
+#:     c[c_at + i c_row + j] (+)= sum over p < k of a[a_at + i a_row + p a_step] * b[b_at + p COLUMNS + j]
+#:     for i < ROWS, j < COLUMNS
+#:
+#: a, b, c are C-contiguous arrays of one dtype, float32 or float64 (of any rank: the offsets count elements from their
+#: start). k >= 1. With `accumulate` the sums start at what c holds. No bounds are checked.
+tile_product = make_tile_product(ROWS, VECTOR_BYTES)
+
+
+@njit(cache=True)
+def pack_panels(b, columns):
+    """Copy b (k, n) into panels (ceil(n / columns), k, columns), the last one padded with zeros.
+
+    A panel is read from start to end by `tile_product`: one stream, no stride. b may have any strides, so
+    `pack_panels(b.T, columns)` packs a transpose. `columns` is `columns_of(b.dtype)`.
+    """
+    k, n = b.shape
+    panels = np.zeros((-(-n // columns), k, columns), b.dtype)
+    for panel in range(panels.shape[0]):
+        first = panel * columns
+        for p in range(k):
+            for j in range(min(columns, n - first)):
+                panels[panel, p, j] = b[p, first + j]
+    return panels
