@@ -1,0 +1,80 @@
+"""Where in each ranked list is each judged document? One hash table a query, so that the cost is a look a document.
+
+The lists of all queries lie end to end: list i is keys[offsets[i]:offsets[i + 1]], and the documents wanted from it
+are wanted[wanted_offsets[i]:wanted_offsets[i + 1]]. A key is a whole number from 0 to 2^63 - 1; a negative one ends
+its list.
+
+The table has open addressing with linear probing and is at most half full. It holds positions, and is cleared between
+queries; at 100 results it is 256 entries, 1 kB, and stays in the nearest cache.
+"""
+
+import threading
+
+import numba
+import numpy as np
+from numba import njit
+
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: the high bits of key * GOLDEN are well spread (Knuth)
+
+
+def match(keys, offsets, wanted, wanted_offsets):
+    """(position, counts, problem): where each wanted key is in the list of its query, counted from 0, or -1.
+
+    keys (n,) int64, offsets (q + 1,) int64; wanted (m,) int64, wanted_offsets (q + 1,) int64; negative wanted keys
+    match nothing. counts (q,) int64 is how many keys come before the padding. problem (q,) int64 is -1, or the place
+    in its list of a key that was there before or that stands behind padding. O(n + m) time.
+    """
+    q = len(offsets) - 1
+    position = np.empty(len(wanted), dtype=np.int64)
+    counts, problem = np.empty(q, dtype=np.int64), np.empty(q, dtype=np.int64)
+    longest = int(np.diff(offsets).max(initial=1))
+    bits = max(int(2 * longest - 1).bit_length(), 1)
+    in_threads(q, _match, keys, offsets, wanted, wanted_offsets, bits, position, counts, problem)
+    return position, counts, problem
+
+
+@njit(nogil=True, cache=True)
+def _match(first, last, keys, offsets, wanted, wanted_offsets, bits, position, counts, problem):
+    table = np.empty(1 << bits, dtype=np.int32)
+    mask, shift = (1 << bits) - 1, np.uint64(64 - bits)
+    for q in range(first, last):
+        table[:] = -1
+        begin, end = offsets[q], offsets[q + 1]
+        n, bad = end - begin, -1
+        for j in range(end - begin):
+            key = keys[begin + j]
+            if key < 0:
+                n = min(n, j)
+                continue
+            slot = np.int64((np.uint64(key) * GOLDEN) >> shift)
+            while table[slot] >= 0 and keys[begin + table[slot]] != key:
+                slot = (slot + 1) & mask
+            if table[slot] >= 0 or n < j:
+                bad = j
+            table[slot] = j
+        counts[q], problem[q] = n, bad
+        for i in range(wanted_offsets[q], wanted_offsets[q + 1]):
+            position[i] = -1
+            key = wanted[i]
+            if key >= 0:
+                slot = np.int64((np.uint64(key) * GOLDEN) >> shift)
+                while table[slot] >= 0 and keys[begin + table[slot]] != key:
+                    slot = (slot + 1) & mask
+                position[i] = table[slot]
+
+
+def in_threads(q, kernel, *args, at_least=1024):
+    """kernel(first, last, *args) over 0..q, shared out among threads of at least `at_least` each.
+
+    The kernels release the GIL, and each query writes to places of its own. Plain threads, and not Numba's prange,
+    because a parallel kernel takes several times as long to compile, which a reader who evaluates one run would wait
+    for.
+    """
+    n = max(1, min(numba.config.NUMBA_NUM_THREADS, q // at_least))
+    edges = [q * i // n for i in range(n + 1)]
+    others = [threading.Thread(target=kernel, args=(edges[i], edges[i + 1], *args)) for i in range(1, n)]
+    for thread in others:
+        thread.start()
+    kernel(0, edges[1], *args)
+    for thread in others:
+        thread.join()

@@ -1,0 +1,249 @@
+"""All measures of all queries in one pass over ranks and grades: the fast twin of `ranking`, tied to it by test.
+
+`ranking` takes the whole ranked list. Here a query is its judged documents only, each with the rank it came at and its
+grade; what stands between them is not relevant and only moves the ranks:
+
+    rel      0  2  0  0  1  0 ...  of 100 results        rank   2  5
+                                                         grade  2  1
+
+With a hundred results and a few judged ones that is a fraction of the work, and nothing has to be sorted: the rank of a
+document is one more than the number of scores above its own.
+
+    rank_by_score    scores -> ranks; says which queries have ties that matter
+    measure          ranks and grades -> (measures, q)
+
+The judged documents of query i are entries judged_offsets[i]:judged_offsets[i + 1] of flat arrays. Sums run in the
+order of the ranks, as in `ranking` and in trec_eval, so that the last digit agrees too.
+"""
+
+import re
+
+import numpy as np
+from numba import njit
+
+from ..validation import check_integer, check_number
+from .matching import in_threads
+
+PRECISION, RECALL, HIT_RATE, RR, AP, R_PRECISION, DCG, NDCG, DCG_EXP, NDCG_EXP, RBP, ERR, BPREF = range(13)
+MEASURES = {
+    "map": AP,
+    "mrr": RR,
+    "ndcg": NDCG,
+    "ndcg_exponential": NDCG_EXP,
+    "dcg": DCG,
+    "dcg_exponential": DCG_EXP,
+    "precision": PRECISION,
+    "recall": RECALL,
+    "hit_rate": HIT_RATE,
+    "r_precision": R_PRECISION,
+    "rbp": RBP,
+    "err": ERR,
+    "bpref": BPREF,
+}
+WITHOUT_CUTOFF = ("r_precision", "bpref")
+
+
+def parse_measures(measures):
+    """(names, plan) of names such as "ndcg@10"; plan: (n,) kinds, (n,) cutoffs with 0 for none, and (n,) p of RBP."""
+    names = list(dict.fromkeys([measures] if isinstance(measures, str) else measures))
+    if not names:
+        raise ValueError("measures: expected at least one name, got none")
+    kinds, cutoffs, persistence = [], [], []
+    for name in names:
+        base, at, number = str(name).partition("@")
+        if base not in MEASURES or (at and base in WITHOUT_CUTOFF):
+            without = ", ".join(WITHOUT_CUTOFF)
+            known = ", ".join(MEASURES)
+            raise ValueError(f"measures: expected one of {known}, with @k but for {without}; got {name!r}")
+        if at and base != "rbp" and not re.fullmatch("[0-9]+", number):
+            raise ValueError(f"measures: expected a whole number after @, got {name!r}")
+        kinds.append(MEASURES[base])
+        is_cutoff = at and base != "rbp"
+        cutoffs.append(check_integer(int(number), f"measures: the cutoff of {name}", minimum=1) if is_cutoff else 0)
+        p = number if at and base == "rbp" else 0.8
+        persistence.append(check_number(p, f"measures: p of {name}", above=0, below=1))
+    return names, (np.array(kinds), np.array(cutoffs), np.array(persistence))
+
+
+# ---- Scores to ranks ------------------------------------------------------------------------------------------------
+
+
+def rank_by_score(scores, offsets, found, judged_offsets):
+    """(ranks, tied): the rank of each judged document, 0 if it was not retrieved; which queries have ties that matter.
+
+    scores (n,) float64 without NaN, those of query i at offsets[i]:offsets[i + 1]; found (m,) float64 the scores of
+    its judged documents, NaN where not retrieved, at judged_offsets[i]:judged_offsets[i + 1]. ranks (m,) int64; tied
+    (q,) bool: a judged document shares its score with another, and has the best rank of its group. O(n + m log n)
+    time when the scores descend within each query, and O(n m / q) comparisons when they do not.
+    """
+    q = len(offsets) - 1
+    ranks, tied = np.empty(len(found), dtype=np.int64), np.empty(q, dtype=np.bool_)
+    in_threads(q, _rank_by_score, scores, offsets, found, judged_offsets, ranks, tied)
+    return ranks, tied
+
+
+@njit(nogil=True, cache=True)
+def _rank_by_score(first, last, scores, offsets, found, judged_offsets, ranks, tied):
+    for q in range(first, last):
+        begin, end = offsets[q], offsets[q + 1]
+        rises = 0
+        for j in range(begin + 1, end):
+            rises += scores[j] > scores[j - 1]
+        tied[q] = False
+        for i in range(judged_offsets[q], judged_offsets[q + 1]):
+            score = found[i]
+            if np.isnan(score):
+                ranks[i] = 0
+                continue
+            above, equal = 0, 0
+            if rises == 0:
+                low, high = begin, end  # the first place where the score is not above this one
+                while low < high:
+                    middle = (low + high) >> 1
+                    if scores[middle] > score:
+                        low = middle + 1
+                    else:
+                        high = middle
+                above = low - begin
+                equal = 1 + (low + 1 < end and scores[low + 1] == score)
+            else:
+                for j in range(begin, end):  # no branches: eight comparisons at a time
+                    above += scores[j] > score
+                    equal += scores[j] == score
+            ranks[i] = above + 1
+            if equal > 1:
+                tied[q] = True
+
+
+def break_ties(ranks, scores, names, judged):
+    """Overwrite `ranks` of the documents `judged` in one query: score descending, then name descending.
+
+    Python compares str by code point and bytes by byte, and UTF-8 keeps that order, so both are strcmp's.
+    """
+    order = sorted(zip(scores, names), reverse=True)
+    rank_of = {name: rank for rank, (_, name) in enumerate(order, start=1)}
+    ranks[:] = [rank_of.get(name, 0) for name in judged]
+
+
+# ---- Ranks to measures ----------------------------------------------------------------------------------------------
+
+
+def measure(plan, grades, ranks, judged_offsets, counts, *, level=1, top=1, judged_only=False):
+    """(measures, q) float64, the values of the measures in `plan` (see `parse_measures`).
+
+    grades (m,) int64, negative: not judged; ranks (m,) int64, 0: not retrieved; judged_offsets (q + 1,); counts (q,)
+    int64, how many results the list has - ranks beyond it count as not retrieved. level: the least relevant grade.
+    top: the highest grade of the scale, for ERR. judged_only: take unjudged documents out of the ranking. Putting
+    the judged documents of a query in order is an insertion sort, quadratic in their number; the rest is linear.
+    """
+    kinds, cutoffs, persistence = plan
+    q = len(counts)
+    if top > 1000 and np.isin(kinds, (DCG_EXP, NDCG_EXP, ERR)).any():
+        raise ValueError(f"measures: expected grades up to 1000 for a gain of 2^grade, got {top}")
+    most = int(np.diff(judged_offsets).max(initial=0))
+    deepest = max(int(counts.max(initial=0)), most)
+    discounts = np.log2(np.arange(2, deepest + 3))
+    discounts = np.concatenate([[np.inf], discounts])  # discounts[rank]
+    values = np.empty((len(kinds), q))
+    args = kinds, cutoffs, persistence, grades, ranks, judged_offsets, counts, level, top, judged_only
+    in_threads(q, _measure, *args, most, discounts, values)
+    return values
+
+
+@njit(nogil=True, cache=True)
+def _measure(
+    first, last, kinds, cutoffs, persistence, grades, ranks, judged_offsets, counts, level, top, judged_only,
+    most, discounts, values,
+):  # fmt: skip
+    rank, grade, best = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.int64)
+    for q in range(first, last):
+        n_found, n_relevant, n_nonrelevant, n_best, retrieved = 0, 0, 0, 0, counts[q]
+        for i in range(judged_offsets[q], judged_offsets[q + 1]):
+            if grades[i] < 0:
+                continue
+            if grades[i] >= level:
+                n_relevant += 1
+            else:
+                n_nonrelevant += 1
+            if 0 < ranks[i] <= retrieved:  # into its place by rank
+                n_found += 1
+                j = n_found - 1
+                while j > 0 and rank[j - 1] > ranks[i]:
+                    rank[j], grade[j] = rank[j - 1], grade[j - 1]
+                    j -= 1
+                rank[j], grade[j] = ranks[i], grades[i]
+            if grades[i] > 0:  # into its place in the ideal order
+                n_best += 1
+                j = n_best - 1
+                while j > 0 and best[j - 1] < grades[i]:
+                    best[j] = best[j - 1]
+                    j -= 1
+                best[j] = grades[i]
+        if judged_only:
+            retrieved = n_found
+            for j in range(n_found):
+                rank[j] = j + 1
+        for m in range(len(kinds)):
+            cut = cutoffs[m] if cutoffs[m] > 0 else np.int64(1) << 62
+            if kinds[m] == R_PRECISION:
+                cut = n_relevant
+            n = 0  # how many judged documents are within the cutoff
+            while n < n_found and rank[n] <= cut:
+                n += 1
+            if kinds[m] in (DCG, NDCG, DCG_EXP, NDCG_EXP):
+                exponential = kinds[m] in (DCG_EXP, NDCG_EXP)
+                value = 0.0
+                for j in range(n):
+                    value += _gain(grade[j], exponential) / discounts[rank[j]]
+                if kinds[m] in (NDCG, NDCG_EXP):
+                    ideal = 0.0
+                    for j in range(min(n_best, cut)):
+                        ideal += _gain(best[j], exponential) / discounts[j + 1]
+                    value = value / ideal if ideal > 0 else 0.0
+            else:
+                value = _value(
+                    kinds[m], rank[:n], grade[:n], level, cutoffs[m], retrieved, n_relevant, n_nonrelevant,
+                    persistence[m], top,
+                )  # fmt: skip
+            values[m, q] = value
+
+
+@njit(nogil=True, cache=True)
+def _value(kind, rank, grade, level, cut, retrieved, n_relevant, n_nonrelevant, p, top):
+    """One measure of one query from its judged documents in ranked order, already cut off; formulas in `ranking`."""
+    value, hits, still_reading = 0.0, 0, 1.0
+    for j in range(len(rank)):
+        if kind == ERR:
+            satisfied = _gain(grade[j], True) / 2.0**top
+            value += satisfied * still_reading / rank[j]
+            still_reading *= 1 - satisfied
+        elif grade[j] >= level:
+            hits += 1
+            if kind == AP:
+                value += hits / rank[j]
+            elif kind == RR and hits == 1:
+                value = 1 / rank[j]
+            elif kind == RBP:
+                value += p ** (rank[j] - 1.0)
+            elif kind == BPREF:
+                above = j + 1 - hits
+                value += 1 - min(above, n_relevant) / max(min(n_nonrelevant, n_relevant), 1)
+    if kind == PRECISION:
+        total = cut if cut > 0 else retrieved
+        return hits / total if total > 0 else 0.0
+    if kind == HIT_RATE:
+        return 1.0 if hits > 0 else 0.0
+    if kind == RBP:
+        return (1 - p) * value
+    if kind == RECALL or kind == R_PRECISION:
+        value = float(hits)
+    if kind == RECALL or kind == R_PRECISION or kind == AP or kind == BPREF:
+        return value / n_relevant if n_relevant > 0 else 0.0
+    return value
+
+
+@njit(nogil=True, cache=True)
+def _gain(grade, exponential):
+    if grade < 0:
+        return 0.0
+    return 2.0**grade - 1 if exponential else float(grade)
