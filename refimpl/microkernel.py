@@ -63,72 +63,120 @@ def make_tile_product(rows, vector_bytes):
         signature = types.void(a, index, index, index, b, index, c, index, index, index, types.boolean)
 
         def emit(context, builder, signature, values):
-            (a, b, c) = (
-                arrayobj.make_array(signature.args[i])(context, builder, values[i]).data for i in (0, 4, 6)
-            )
+            a, b, c = _data(context, builder, signature, values, (0, 4, 6))
             (a_at, a_row, a_step), b_at, (c_at, c_row, k, accumulate) = values[1:4], values[5], values[7:11]
-            scalar = context.get_data_type(signature.args[0].dtype)
-            size = 4 if isinstance(scalar, ir.FloatType) else 8
-            lanes = vector_bytes // size
-            vector, i64, i32 = ir.VectorType(scalar, lanes), ir.IntType(64), ir.IntType(32)
-            multiply_add = cgutils.get_or_insert_function(
-                builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fmuladd.v{lanes}f{8 * size}"
-            )
+            first = builder.gep(a, [a_at])
+            a_rows = [builder.gep(first, [builder.mul(ir.Constant(_I64, i), a_row)]) for i in range(rows)]
+            c = builder.gep(c, [c_at])
+            b = builder.gep(b, [b_at])
 
-            def at(pointer, offset):
-                return builder.gep(pointer, [offset])
+            def a_offset(p):
+                return builder.mul(p, a_step)
 
-            def vector_at(pointer, j):
-                return builder.bitcast(at(pointer, ir.Constant(i64, j * lanes)), vector.as_pointer())
-
-            def in_every_lane(value):
-                one = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(i32, 0))
-                mask = ir.Constant(ir.VectorType(i32, lanes), [0] * lanes)
-                return builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), mask)
-
-            tile = [(i, j) for i in range(rows) for j in range(2)]
-            a_rows = [at(a, builder.add(a_at, builder.mul(ir.Constant(i64, i), a_row))) for i in range(rows)]
-            c_rows = [at(c, builder.add(c_at, builder.mul(ir.Constant(i64, i), c_row))) for i in range(rows)]
-            b_panel = at(b, b_at)
-            from_zero = builder.block
-            from_c = builder.append_basic_block("from_c")
-            step = builder.append_basic_block("step")
-            store = builder.append_basic_block("store")
-
-            # The sums start at zero, or at what C holds.
-            zero = ir.Constant(vector, [0.0] * lanes)
-            builder.cbranch(accumulate, from_c, step)
-            builder.position_at_end(from_c)
-            held = [builder.load(vector_at(c_rows[i], j), align=size) for i, j in tile]
-            builder.branch(step)
-
-            # One step of the sum: C[i, :] += a[i, p] * b[p, :].
-            builder.position_at_end(step)
-            p = builder.phi(i64)
-            sums = [builder.phi(vector) for _ in tile]
-            b_row = at(b_panel, builder.mul(p, ir.Constant(i64, 2 * lanes)))
-            b_vectors = [builder.load(vector_at(b_row, j), align=size) for j in range(2)]
-            a_offset = builder.mul(p, a_step)
-            a_lanes = [in_every_lane(builder.load(at(a_rows[i], a_offset))) for i in range(rows)]
-            nexts = [builder.call(multiply_add, [a_lanes[i], b_vectors[j], sum_]) for (i, j), sum_ in zip(tile, sums)]
-            p_next = builder.add(p, ir.Constant(i64, 1))
-            for start, first in ((from_zero, [zero] * len(tile)), (from_c, held)):
-                p.add_incoming(ir.Constant(i64, 0), start)
-                for sum_, value in zip(sums, first):
-                    sum_.add_incoming(value, start)
-            p.add_incoming(p_next, step)
-            for sum_, value in zip(sums, nexts):
-                sum_.add_incoming(value, step)
-            builder.cbranch(builder.icmp_signed("<", p_next, k), step, store)
-
-            builder.position_at_end(store)
-            for (i, j), value in zip(tile, nexts):
-                builder.store(value, vector_at(c_rows[i], j), align=size)
+            _emit_sums(builder, vector_bytes, a_rows, a_offset, b, None, c, c_row, k, accumulate)
             return context.get_dummy_value()
 
         return signature, emit
 
     return tile_product
+
+
+def make_gathered_tile_product(rows, vector_bytes):
+    """The microkernel whose left matrix is found through two tables; see `gathered_tile_product`."""
+
+    @intrinsic
+    def gathered_tile_product(
+        typing, a, row_offsets, rows_at, step_offsets, steps_at, b, b_at, b_row, c, c_at, c_row, k, accumulate
+    ):
+        index = types.intp
+        signature = types.void(
+            a, row_offsets, index, step_offsets, index, b, index, index, c, index, index, index, types.boolean
+        )
+
+        def emit(context, builder, signature, values):
+            a, row_table, step_table, b, c = _data(context, builder, signature, values, (0, 1, 3, 5, 8))
+            rows_at, steps_at, b_at, b_row, (c_at, c_row, k, accumulate) = *values[2:5:2], *values[6:8], values[9:]
+            row_table = builder.gep(row_table, [rows_at])
+            step_table = builder.gep(step_table, [steps_at])
+            a_rows = [
+                builder.gep(a, [builder.load(builder.gep(row_table, [ir.Constant(_I64, i)]))]) for i in range(rows)
+            ]
+            b, c = builder.gep(b, [b_at]), builder.gep(c, [c_at])
+
+            def a_offset(p):
+                return builder.load(builder.gep(step_table, [p]))
+
+            _emit_sums(builder, vector_bytes, a_rows, a_offset, b, b_row, c, c_row, k, accumulate)
+            return context.get_dummy_value()
+
+        return signature, emit
+
+    return gathered_tile_product
+
+
+_I64, _I32 = ir.IntType(64), ir.IntType(32)
+
+
+def _data(context, builder, signature, values, which):
+    """Pointers to the first elements of those arguments that are arrays."""
+    return [arrayobj.make_array(signature.args[i])(context, builder, values[i]).data for i in which]
+
+
+def _emit_sums(builder, vector_bytes, a_rows, a_offset, b, b_row, c, c_row, k, accumulate):
+    """Emit C[i, :] (+)= sum over p < k of a_rows[i][a_offset(p)] * B[p, :]; b_row None: rows of B follow each other."""
+    scalar = b.type.pointee
+    size = 4 if isinstance(scalar, ir.FloatType) else 8
+    lanes = vector_bytes // size
+    vector = ir.VectorType(scalar, lanes)
+    multiply_add = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fmuladd.v{lanes}f{8 * size}"
+    )
+
+    def vector_at(pointer, j):
+        return builder.bitcast(builder.gep(pointer, [ir.Constant(_I64, j * lanes)]), vector.as_pointer())
+
+    def in_every_lane(value):
+        one = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(_I32, 0))
+        mask = ir.Constant(ir.VectorType(_I32, lanes), [0] * lanes)
+        return builder.shuffle_vector(one, ir.Constant(vector, ir.Undefined), mask)
+
+    tile = [(i, j) for i in range(len(a_rows)) for j in range(2)]
+    c_rows = [builder.gep(c, [builder.mul(ir.Constant(_I64, i), c_row)]) for i in range(len(a_rows))]
+    b_row = ir.Constant(_I64, 2 * lanes) if b_row is None else b_row
+    from_zero = builder.block
+    from_c = builder.append_basic_block("from_c")
+    step = builder.append_basic_block("step")
+    store = builder.append_basic_block("store")
+
+    # The sums start at zero, or at what C holds.
+    zero = ir.Constant(vector, [0.0] * lanes)
+    builder.cbranch(accumulate, from_c, step)
+    builder.position_at_end(from_c)
+    held = [builder.load(vector_at(c_rows[i], j), align=size) for i, j in tile]
+    builder.branch(step)
+
+    # One step of the sum: C[i, :] += a[i, p] * b[p, :].
+    builder.position_at_end(step)
+    p = builder.phi(_I64)
+    sums = [builder.phi(vector) for _ in tile]
+    b_now = builder.gep(b, [builder.mul(p, b_row)])
+    b_vectors = [builder.load(vector_at(b_now, j), align=size) for j in range(2)]
+    offset = a_offset(p)
+    a_lanes = [in_every_lane(builder.load(builder.gep(row, [offset]))) for row in a_rows]
+    nexts = [builder.call(multiply_add, [a_lanes[i], b_vectors[j], sum_]) for (i, j), sum_ in zip(tile, sums)]
+    p_next = builder.add(p, ir.Constant(_I64, 1))
+    for start, first in ((from_zero, [zero] * len(tile)), (from_c, held)):
+        p.add_incoming(ir.Constant(_I64, 0), start)
+        for sum_, value in zip(sums, first):
+            sum_.add_incoming(value, start)
+    p.add_incoming(p_next, step)
+    for sum_, value in zip(sums, nexts):
+        sum_.add_incoming(value, step)
+    builder.cbranch(builder.icmp_signed("<", p_next, k), step, store)
+
+    builder.position_at_end(store)
+    for (i, j), value in zip(tile, nexts):
+        builder.store(value, vector_at(c_rows[i], j), align=size)
 
 
 #: tile_product(a, a_at, a_row, a_step, b, b_at, c, c_at, c_row, k, accumulate), for use inside Numba kernels:
@@ -139,6 +187,16 @@ def make_tile_product(rows, vector_bytes):
 #: a, b, c are C-contiguous arrays of one dtype, float32 or float64 (of any rank: the offsets count elements from their
 #: start). k >= 1. With `accumulate` the sums start at what c holds. No bounds are checked.
 tile_product = make_tile_product(ROWS, VECTOR_BYTES)
+
+#: gathered_tile_product(a, row_offsets, rows_at, step_offsets, steps_at, b, b_at, b_row, c, c_at, c_row, k, accumulate)
+#:
+#:     c[c_at + i c_row + j] (+)= sum over p < k of a[rows(i) + steps(p)] * b[b_at + p b_row + j]
+#:     rows(i) = row_offsets[rows_at + i]        steps(p) = step_offsets[steps_at + p]
+#:
+#: The same product for a left matrix that is never stored, only its two tables of int64 offsets: the patches of a
+#: convolution are offsets of pixels plus offsets within the window. After Dukhan, "The Indirect Convolution
+#: Algorithm", 2019, arXiv:1907.02129. Swapping the two tables multiplies by the transpose.
+gathered_tile_product = make_gathered_tile_product(ROWS, VECTOR_BYTES)
 
 
 @njit(cache=True)

@@ -1,0 +1,64 @@
+"""Checkpoints: everything that a training run needs to go on as if it had never stopped, in one .npz file.
+
+A checkpoint is a set of named sections (params, state, opt_state, ...), each a flat dict of arrays or numbers, and
+the state of a random generator. Nothing is pickled: the arrays are stored as they are, the generator's state as JSON.
+The file is written to a temporary name and renamed, so that an interrupted save leaves the last good one in place.
+
+    save_checkpoint("run.npz", {"params": params, "state": state, "opt_state": opt_state, "schedule": {"step": 7}}, rng)
+    sections, rng = load_checkpoint("run.npz")
+"""
+
+import json
+
+import numpy as np
+
+from ..files import atomic_write
+
+SEPARATOR = "::"  # between the names of a section and of an array in it
+
+
+def save_checkpoint(path, sections, rng=None):
+    """Write `sections`, a dict of dicts of arrays or numbers, and the state of a numpy Generator, to `path`."""
+    arrays = {}
+    for section, values in sections.items():
+        if SEPARATOR in section or not isinstance(values, dict):
+            raise ValueError(f"sections: expected named dicts, names without {SEPARATOR!r}, got {section!r}")
+        arrays[section + SEPARATOR] = np.array(0)  # so that an empty section comes back
+        for name, value in values.items():
+            array = np.asarray(value)
+            if array.dtype.kind not in "biufSU":
+                raise ValueError(f"sections[{section!r}][{name!r}]: expected numbers or text, got dtype {array.dtype}")
+            arrays[section + SEPARATOR + name] = array
+    if rng is not None:
+        if not isinstance(rng, np.random.Generator):
+            raise ValueError(f"rng: expected a numpy.random.Generator, got {rng!r}")
+        arrays[SEPARATOR + "rng"] = np.array(json.dumps(rng.bit_generator.state, default=np.ndarray.tolist))
+    with atomic_write(path) as file:
+        np.savez(file, **arrays)
+
+
+def load_checkpoint(path):
+    """The sections of `path`, and its random generator (None if it holds none)."""
+    sections, rng = {}, None
+    with np.load(path, allow_pickle=False) as archive:
+        for key in archive.files:
+            section, separator, name = key.partition(SEPARATOR)
+            if not separator:
+                raise ValueError(f"path: expected a checkpoint, got an archive with {key!r} in {path}")
+            if key == SEPARATOR + "rng":
+                rng = _generator(json.loads(str(archive[key])))
+            elif not name:
+                sections.setdefault(section, {})
+            else:
+                value = archive[key]
+                sections.setdefault(section, {})[name] = value if value.ndim else value[()]
+    return sections, rng
+
+
+def _generator(state):
+    kinds = {kind.__name__: kind for kind in (np.random.PCG64, np.random.PCG64DXSM, np.random.Philox, np.random.SFC64)}
+    if state["bit_generator"] not in kinds:
+        raise ValueError(f"rng: expected one of {', '.join(kinds)}, got {state['bit_generator']}")
+    bits = kinds[state["bit_generator"]]()
+    bits.state = state
+    return np.random.Generator(bits)

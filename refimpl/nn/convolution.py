@@ -1,0 +1,272 @@
+"""Two-dimensional convolution (cross-correlation, as everywhere in deep learning) of NHWC images, and its gradients.
+
+    y[n, i, j, o] = bias[o] + sum over u < kh, v < kw, c of x[n, s i + u - p, s j + v - p, c] * weight[u, v, c, o]
+
+with stride s, padding p, and x = 0 outside of the image. Seen as matrices, with one row a pixel (n, i, j) of y and one
+column a tap (u, v, c) of the window, this is Y = X W, where row m of X is the patch of x under pixel m. So the three
+convolutions of a training step are three matrix products:
+
+    Y = X W        dW = X^T dY        dx = X' W'      (X': patches of dy; W': the kernel turned by 180 degrees,
+                                                       input and output channels swapped)
+
+X repeats each value of x up to kh * kw times and would be the largest array of the whole network (im2col). It is never
+stored here: in a zero-padded image, the element of X in row m and column k is at
+
+    x.flat[pixel_offset(m) + tap_offset(k)]
+
+and the microkernel multiplies through these two tables of offsets (`refimpl.microkernel.gathered_tile_product`). With
+the tables swapped the same microkernel multiplies by X^T. After Dukhan, "The Indirect Convolution Algorithm", 2019.
+
+The gradient for x is a convolution too. In y, x[a] is used at every (i, u) with s i + u - p = a. For stride 1 that is
+one i for each u: a convolution of dy with the turned kernel. For stride s, the positions a = r + s b of one phase r
+use those u with (r + p - u) divisible by s only, at i = b + (r + p - u) / s: each phase is a small convolution of its
+own, and none multiplies by the zeros that the usual picture (dy spread out with zeros between) contains.
+"""
+
+import numpy as np
+from numba import njit, prange
+
+from ..microkernel import ROWS, VECTOR_BYTES, columns_of, gathered_tile_product, pack_panels
+from ..validation import FLOATS, check_array, check_integer
+
+BLOCK = 8 * ROWS  # pixels of y that one task computes; their offsets and the panel of weights stay in the cache
+GRADIENT_BLOCK = 128  # pixels that one call of the microkernel sums over for the weight gradient
+GRADIENT_TAPS = 9 * ROWS  # rows of the weight gradient that one task owns
+GRADIENT_TASKS = 16
+
+
+def conv2d(x, weight, bias=None, *, stride=1, padding=0):
+    """The convolution of the module's formula, and its pullback.
+
+    x        (n, h, w, c_in) float32 or float64
+    weight   (kh, kw, c_in, c_out), dtype of x
+    bias     (c_out,) or None
+    stride   int or (vertical, horizontal), >= 1
+    padding  int or (vertical, horizontal): zeros on each side, at most the size of the kernel
+
+    Returns y (n, (h + 2 p - kh) // s + 1, (w + 2 p - kw) // s + 1, c_out) and pullback(dy) -> (dx, dweight, dbias),
+    where dbias is None if bias is. ValueError for shapes or dtypes that do not fit.
+    Cost: 2 * y.size * kh * kw * c_in operations, and as many for each of dx and dweight; memory for a padded copy of x.
+    """
+    x, weight, bias, stride, padding = check_convolution(x, weight, bias, stride, padding)
+    padded = pad_images(x, padding)
+    y = correlate(padded, weight, bias, stride)
+
+    def pullback(dy):
+        dy = check_array(dy, "dy", shape=y.shape, dtypes=(y.dtype,))
+        dx = input_gradient(dy, weight, x.shape, stride, padding)
+        dweight = weight_gradient(padded, dy, weight.shape, stride)
+        return dx, dweight, None if bias is None else dy.sum(axis=(0, 1, 2))
+
+    return y, pullback
+
+
+def check_convolution(x, weight, bias, stride, padding):
+    """The arguments of `conv2d`, checked; stride and padding as pairs."""
+    x = check_array(x, "x", ndim=4, dtypes=FLOATS, min_rows=1)
+    weight = check_array(weight, "weight", shape=(None, None, x.shape[3], None), dtypes=(x.dtype,))
+    if bias is not None:
+        bias = check_array(bias, "bias", shape=weight.shape[3:], dtypes=(x.dtype,))
+    stride, padding = pair(stride, "stride", 1), pair(padding, "padding", 0)
+    check_window(x.shape, weight.shape[:2], padding)
+    return x, weight, bias, stride, padding
+
+
+def check_window(shape, kernel, padding):
+    """ValueError unless a window of `kernel` fits in images of `shape` (n, h, w, c), and `padding` in the window."""
+    if min(shape) < 1 or min(kernel) < 1:
+        raise ValueError(f"x, weight: expected no empty axis, got x {shape} and a kernel of {kernel}")
+    if padding[0] > kernel[0] or padding[1] > kernel[1]:
+        raise ValueError(f"padding: expected at most the size of the kernel {kernel}, got {padding} for x {shape}")
+    if shape[1] + 2 * padding[0] < kernel[0] or shape[2] + 2 * padding[1] < kernel[1]:
+        raise ValueError(f"x: expected images at least as large as the kernel {kernel}, got {shape}, padding {padding}")
+
+
+def pair(value, name, minimum):
+    """(vertical, horizontal) of an int or of a pair of ints."""
+    values = value if isinstance(value, (tuple, list)) else (value, value)
+    if len(values) != 2:
+        raise ValueError(f"{name}: expected an integer or a pair, got {value!r}")
+    return tuple(check_integer(v, name, minimum=minimum) for v in values)
+
+
+# --- The three products --------------------------------------------------------------------------------------------
+
+
+def correlate(padded, weight, bias, stride):
+    """Y = X W: the convolution of already padded images, C-contiguous."""
+    n, h, w, _ = padded.shape
+    kh, kw, c_in, c_out = weight.shape
+    shape = (n, (h - kh) // stride[0] + 1, (w - kw) // stride[1] + 1)
+    y = np.empty(shape + (c_out,), padded.dtype)
+    bias = np.zeros(c_out, padded.dtype) if bias is None else bias
+    panels = pack_panels(weight.reshape(-1, c_out), columns_of(padded.dtype))
+    taps = tap_offsets(padded.shape, kh, kw, 1)
+    _patch_product(padded, grid(padded.shape, shape, stride), taps, panels, bias, y.reshape(-1, c_out))
+    return y
+
+
+def weight_gradient(padded, dy, shape, stride):
+    """dW = X^T dY, of the given shape (kh, kw, c_in, c_out)."""
+    kh, kw, c_in, c_out = shape
+    dy = np.ascontiguousarray(dy)
+    columns = columns_of(dy.dtype)
+    extra = -c_out % columns
+    if extra:  # B is read in whole panels
+        dy = np.concatenate([dy, np.zeros(dy.shape[:3] + (extra,), dy.dtype)], axis=3)
+    taps = tap_offsets(padded.shape, kh, kw, ROWS)
+    groups = -(-len(taps) // GRADIENT_TAPS)
+    splits = max(1, min(GRADIENT_TASKS // groups, dy[..., 0].size // (2 * GRADIENT_BLOCK)))
+    parts = np.zeros((splits, len(taps), c_out + extra), dy.dtype)
+    _transposed_patch_product(padded, grid(padded.shape, dy.shape, stride), taps, dy.reshape(-1, c_out + extra), parts)
+    return parts.sum(axis=0)[: kh * kw * c_in, :c_out].reshape(shape)
+
+
+def input_gradient(dy, weight, shape, stride, padding):
+    """dx of the given shape, phase by phase (see the module's text); one phase is all there is for stride 1."""
+    n, h, w, c_in = shape
+    kh, kw = weight.shape[:2]
+    # Zeros around dy, so that i = b + (r + p - u) / s is never out of range. low: for r = 0, b = 0, u = kh - 1.
+    low = [max(0, -((p - k + 1) // s)) for p, k, s in zip(padding, (kh, kw), stride)]
+    high = [max(0, (size - 1 + p) // s - (d - 1)) for size, p, s, d in zip((h, w), padding, stride, dy.shape[1:3])]
+    padded = _pad(dy, *low, *high)
+    whole = stride == (1, 1)
+    dx = None if whole else np.zeros(shape, dy.dtype)
+    for r in range(min(stride[0], h)):
+        for q in range(min(stride[1], w)):
+            rows = [u for u in range(kh - 1, -1, -1) if (r + padding[0] - u) % stride[0] == 0]
+            columns = [v for v in range(kw - 1, -1, -1) if (q + padding[1] - v) % stride[1] == 0]
+            if not rows or not columns:
+                continue  # no window of y touches these pixels
+            top = low[0] + (r + padding[0] - rows[0]) // stride[0]
+            left = low[1] + (q + padding[1] - columns[0]) // stride[1]
+            counts = (n, -(-(h - r) // stride[0]), -(-(w - q) // stride[1]))
+            turned = weight[rows][:, columns].transpose(0, 1, 3, 2)
+            phase = np.empty(counts + (c_in,), dy.dtype)
+            taps = tap_offsets(padded.shape, len(rows), len(columns), 1)
+            panels = pack_panels(turned.reshape(-1, c_in), columns_of(dy.dtype))
+            where = grid(padded.shape, counts, (1, 1), top, left)
+            _patch_product(padded, where, taps, panels, np.zeros(c_in, dy.dtype), phase.reshape(-1, c_in))
+            if whole:
+                return phase
+            dx[:, r :: stride[0], q :: stride[1]] = phase
+    return dx
+
+
+# --- Offsets -------------------------------------------------------------------------------------------------------
+
+
+def pad_images(x, padding):
+    """x with `padding` zeros on each side, C-contiguous; x itself if there is nothing to do."""
+    return _pad(x, *padding, *padding)
+
+
+def _pad(x, top, left, bottom, right):
+    x = np.ascontiguousarray(x)
+    if top == left == bottom == right == 0:
+        return x
+    n, h, w, c = x.shape
+    padded = np.empty((n, top + h + bottom, left + w + right, c), x.dtype)
+    _fill_padded(x, padded, top, left)
+    return padded
+
+
+def tap_offsets(shape, kh, kw, multiple):
+    """Offset of every tap (u, v, c) from the window's first element, in padded images of `shape`.
+
+    Filled up to a multiple of `multiple` with copies of the last: rows that are computed and thrown away.
+    """
+    _, _, w, c = shape
+    taps = (np.arange(kh)[:, None, None] * w + np.arange(kw)[:, None]) * c + np.arange(c)
+    return np.pad(taps.ravel(), (0, -taps.size % multiple), mode="edge").astype(np.int64)
+
+
+def grid(shape, counts, stride, top=0, left=0):
+    """Where the windows of a `counts` (images, rows, columns) grid start, in padded images of `shape`.
+
+    (rows, columns, offset of the first, step an image, step a row, step a column) for `_pixel_offsets`.
+    """
+    _, h, w, c = shape
+    return (counts[1], counts[2], (top * w + left) * c, h * w * c, stride[0] * w * c, stride[1] * c)
+
+
+@njit(cache=True)
+def _pixel_offsets(offsets, first, total, grid):
+    """offsets[i] = where the window of pixel first + i starts; past the last pixel, the last one's."""
+    rows, columns, start, image_step, row_step, column_step = grid
+    for i in range(offsets.size):
+        m = min(first + i, total - 1)
+        image, row, column = m // (rows * columns), m // columns % rows, m % columns
+        offsets[i] = start + image * image_step + row * row_step + column * column_step
+
+
+# --- Kernels -------------------------------------------------------------------------------------------------------
+
+
+@njit(cache=True, parallel=True)
+def _patch_product(x, grid, taps, panels, bias, y):
+    """y[m, :] = bias + sum over k of x.flat[pixel_offset(m) + taps[k]] * W[k, :]; y (pixels, c_out), panels hold W."""
+    total, c_out = y.shape
+    n_panels, k, columns = panels.shape
+    for block in prange(-(-total // BLOCK)):
+        first = block * BLOCK
+        pixels = np.empty(BLOCK, np.int64)
+        tile = np.empty((ROWS, columns), y.dtype)
+        _pixel_offsets(pixels, first, total, grid)
+        for panel in range(n_panels):  # 64 pixels use each panel before the next one comes into the cache
+            column = panel * columns
+            width = min(columns, c_out - column)
+            for row in range(0, min(BLOCK, total - first), ROWS):
+                gathered_tile_product(
+                    x, pixels, row, taps, 0, panels, panel * k * columns, columns, tile, 0, columns, k, False
+                )
+                for i in range(min(ROWS, total - first - row)):
+                    for j in range(width):
+                        y[first + row + i, column + j] = tile[i, j] + bias[column + j]
+
+
+@njit(cache=True, parallel=True)
+def _transposed_patch_product(x, grid, taps, dy, parts):
+    """The sum over parts of parts[:, k, :] += sum over pixels m of x.flat[pixel_offset(m) + taps[k]] * dy[m, :].
+
+    A task owns some taps and one of the parts, each a run of pixels: who adds what, and in which order, depends on
+    the shapes only, never on the number of threads.
+    """
+    total, c_out = dy.shape
+    splits, n_taps, _ = parts.shape
+    columns = columns_of_gradient(dy)
+    groups = -(-n_taps // GRADIENT_TAPS)
+    share = -(-total // (splits * GRADIENT_BLOCK)) * GRADIENT_BLOCK
+    for task in prange(groups * splits):
+        split, group = task // groups, task % groups
+        pixels = np.empty(GRADIENT_BLOCK, np.int64)
+        for first in range(split * share, min(total, (split + 1) * share), GRADIENT_BLOCK):
+            count = min(GRADIENT_BLOCK, total - first)
+            _pixel_offsets(pixels, first, total, grid)
+            for column in range(0, c_out, columns):
+                for k in range(group * GRADIENT_TAPS, min(n_taps, (group + 1) * GRADIENT_TAPS), ROWS):
+                    gathered_tile_product(
+                        x, taps, k, pixels, 0, dy, first * c_out + column, c_out,
+                        parts, (split * n_taps + k) * c_out + column, c_out, count, True,
+                    )  # fmt: skip
+
+
+@njit(cache=True)
+def columns_of_gradient(dy):
+    return 2 * VECTOR_BYTES // dy.itemsize
+
+
+@njit(cache=True, parallel=True)
+def _fill_padded(x, padded, top, left):
+    n, h, w, c = x.shape
+    _, height, width, _ = padded.shape
+    for image in prange(n):
+        for i in range(height):
+            inside = top <= i < top + h
+            for j in range(width):
+                if inside and left <= j < left + w:
+                    for k in range(c):
+                        padded[image, i, j, k] = x[image, i - top, j - left, k]
+                else:
+                    for k in range(c):
+                        padded[image, i, j, k] = 0

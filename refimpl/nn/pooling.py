@@ -1,0 +1,105 @@
+"""Pooling: each window of an image becomes one value, its maximum or its mean, channel by channel.
+
+Both are written as a loop over the taps (u, v) of the window. For one tap, the values that it contributes to all
+windows are a strided slice of the padded image, x[:, u::s, v::s], of the same shape as y: so the loop has kh * kw
+steps, each on whole arrays, forward and backward.
+"""
+
+import numpy as np
+
+from ..validation import FLOATS, check_array
+from .convolution import check_window, pair
+
+
+def max_pool2d(x, size, stride=None, *, padding=0):
+    """The maximum of every window, and its pullback: the gradient goes to the first tap that holds the maximum.
+
+    x (n, h, w, c); size, stride, padding int or (vertical, horizontal), stride None: size. Windows that do not fit are
+    dropped; padding, at most half of the window, never wins. Returns y, pullback(dy) -> dx.
+    """
+    x, size, stride, padding = _check(x, size, stride, padding)
+    padded = np.pad(x, _widths(padding), constant_values=-np.inf)
+    slices = list(_taps(padded.shape, size, stride))
+    y = padded[slices[0]].copy()
+    for tap in slices[1:]:
+        np.maximum(y, padded[tap], out=y)
+
+    def pullback(dy):
+        dy = check_array(dy, "dy", shape=y.shape, dtypes=(x.dtype,))
+        dpadded = np.zeros_like(padded)
+        free = np.ones(y.shape, bool)  # windows whose maximum has not been met yet
+        for tap in slices:
+            wins = free & (padded[tap] == y)
+            dpadded[tap] += np.where(wins, dy, 0)
+            free &= ~wins
+        return dpadded[_inside(padding, x.shape)]
+
+    return y, pullback
+
+
+def avg_pool2d(x, size, stride=None, *, padding=0):
+    """The mean of every window, zeros of the padding included, and its pullback. Arguments as for `max_pool2d`."""
+    x, size, stride, padding = _check(x, size, stride, padding)
+    padded = np.pad(x, _widths(padding))
+    slices = list(_taps(padded.shape, size, stride))
+    scale = x.dtype.type(1 / len(slices))
+    y = padded[slices[0]].copy()
+    for tap in slices[1:]:
+        y += padded[tap]
+    y *= scale
+
+    def pullback(dy):
+        dy = check_array(dy, "dy", shape=y.shape, dtypes=(x.dtype,))
+        dpadded = np.zeros_like(padded)
+        for tap in slices:
+            dpadded[tap] += dy * scale
+        return dpadded[_inside(padding, x.shape)]
+
+    return y, pullback
+
+
+def global_avg_pool(x):
+    """The mean of each channel over all pixels: x (n, h, w, c) -> y (n, c), and its pullback(dy) -> dx."""
+    x = check_array(x, "x", ndim=4, dtypes=FLOATS, min_rows=1)
+    if min(x.shape) < 1:
+        raise ValueError(f"x: expected no empty axis, got shape {x.shape}")
+    y = x.mean(axis=(1, 2))
+
+    def pullback(dy):
+        dy = check_array(dy, "dy", shape=y.shape, dtypes=(x.dtype,))
+        share = dy / x.dtype.type(x.shape[1] * x.shape[2])
+        return np.broadcast_to(share[:, None, None], x.shape).copy()
+
+    return y, pullback
+
+
+def _check(x, size, stride, padding):
+    x = check_array(x, "x", ndim=4, dtypes=FLOATS, min_rows=1)
+    size, padding = pair(size, "size", 1), pair(padding, "padding", 0)
+    stride = size if stride is None else pair(stride, "stride", 1)
+    if 2 * padding[0] > size[0] or 2 * padding[1] > size[1]:
+        raise ValueError(f"padding: expected at most half of the window {size}, got {padding} for x {x.shape}")
+    check_window(x.shape, size, padding)
+    return x, size, stride, padding
+
+
+def _taps(shape, size, stride):
+    """For each tap of the window, the slice of the padded image that it contributes to all windows."""
+    heights, widths = ((extent - k) // s + 1 for extent, k, s in zip(shape[1:3], size, stride))
+    for u in range(size[0]):
+        for v in range(size[1]):
+            rows = slice(u, u + (heights - 1) * stride[0] + 1, stride[0])
+            columns = slice(v, v + (widths - 1) * stride[1] + 1, stride[1])
+            yield slice(None), rows, columns
+
+
+def _widths(padding):
+    return ((0, 0), (padding[0],) * 2, (padding[1],) * 2, (0, 0))
+
+
+def _inside(padding, shape):
+    return (
+        slice(None),
+        slice(padding[0], padding[0] + shape[1]),
+        slice(padding[1], padding[1] + shape[2]),
+    )

@@ -1,0 +1,81 @@
+"""Checkpoints: what comes back, and a run that was interrupted against one that was not."""
+
+import numpy as np
+import pytest
+
+from refimpl.nn import (
+    adamw,
+    cosine_schedule,
+    load_checkpoint,
+    resnet,
+    resnet_init,
+    save_checkpoint,
+    sgd,
+)
+
+
+def train(sections, rng, steps, optimizer):
+    """`steps` updates towards random targets; everything a run carries along is in its arguments and its result."""
+    params, state, opt_state, step = (sections[k] for k in ("params", "state", "opt_state", "schedule"))
+    step = int(step["step"])
+    for _ in range(steps):
+        x = rng.standard_normal((4, 8, 8, 3)).astype(np.float32)
+        z, pullback, state = resnet(params, state, x, training=True)
+        rate = cosine_schedule(step, 20, 0.05, warmup=2)
+        gradients = pullback(z - rng.standard_normal(z.shape).astype(np.float32))
+        params, opt_state = optimizer(params, gradients, opt_state, learning_rate=rate)
+        step += 1
+    return {"params": params, "state": state, "opt_state": opt_state, "schedule": {"step": step}}
+
+
+def nesterov(*args, **kwargs):
+    return sgd(*args, momentum=0.9, nesterov=True, weight_decay=1e-3, **kwargs)
+
+
+@pytest.mark.parametrize("optimizer", [nesterov, adamw])
+def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(tmp_path, optimizer):
+    params, state = resnet_init(widths=(4, 8), embedding=3, seed=5)
+    start = {"params": params, "state": state, "opt_state": {}, "schedule": {"step": 0}}
+    whole = train(start, np.random.default_rng(6), 6, optimizer)
+    rng = np.random.default_rng(6)
+    save_checkpoint(tmp_path / "run.npz", train(start, rng, 3, optimizer), rng)
+    resumed = train(*load_checkpoint(tmp_path / "run.npz"), 3, optimizer)
+    assert resumed.keys() == whole.keys()
+    for section in whole:
+        assert whole[section].keys() == resumed[section].keys()
+        for name, value in whole[section].items():
+            np.testing.assert_array_equal(resumed[section][name], value, err_msg=name)
+
+
+def test_what_goes_in_comes_out(tmp_path):
+    sections = {"params": {"a/b": np.arange(6.0).reshape(2, 3)}, "empty": {}, "text": {"name": "résumé", "epoch": 3}}
+    save_checkpoint(tmp_path / "deep" / "x.npz", sections)
+    loaded, rng = load_checkpoint(tmp_path / "deep" / "x.npz")
+    assert rng is None and loaded.keys() == sections.keys() and loaded["empty"] == {}
+    np.testing.assert_array_equal(loaded["params"]["a/b"], sections["params"]["a/b"])
+    assert loaded["text"] == {"name": "résumé", "epoch": 3}
+
+
+@pytest.mark.parametrize("kind", [np.random.PCG64, np.random.Philox, np.random.SFC64, np.random.PCG64DXSM])
+def test_every_generator_goes_on_where_it_was(tmp_path, kind):
+    rng = np.random.Generator(kind(3))
+    rng.integers(0, 10, 3, dtype=np.int32)
+    save_checkpoint(tmp_path / "x.npz", {}, rng)
+    _, loaded = load_checkpoint(tmp_path / "x.npz")
+    np.testing.assert_array_equal(loaded.random(5), rng.random(5))
+
+
+def test_a_failed_save_leaves_the_last_one(tmp_path):
+    save_checkpoint(tmp_path / "x.npz", {"params": {"a": np.ones(3)}})
+    with pytest.raises(ValueError, match="expected numbers or text, got dtype object"):
+        save_checkpoint(tmp_path / "x.npz", {"params": {"a": np.array([{}], dtype=object)}})
+    np.testing.assert_array_equal(load_checkpoint(tmp_path / "x.npz")[0]["params"]["a"], np.ones(3))
+
+
+def test_other_archives_are_refused(tmp_path):
+    np.savez(tmp_path / "x.npz", a=np.ones(3))
+    with pytest.raises(ValueError, match="expected a checkpoint"):
+        load_checkpoint(tmp_path / "x.npz")
+    np.savez(tmp_path / "y.npz", **{"params::a": np.array([{}], dtype=object)})
+    with pytest.raises(ValueError, match="allow_pickle"):
+        load_checkpoint(tmp_path / "y.npz")
