@@ -74,7 +74,8 @@ def simclr_views(
     crop_area         range of the part of the area that the box covers
     crop_ratio        range of the width of the box over its height
     rotation          degrees; angles are uniform in [-rotation, rotation]
-    jitter_strength   s: factors of brightness, contrast, saturation in [1 - 0.8 s, 1 + 0.8 s], hue in [-0.2 s, 0.2 s] turns
+    jitter_strength   s: factors of brightness, contrast and saturation are uniform in [1 - 0.8 s, 1 + 0.8 s], the turn
+                      of hue in [-0.2 s, 0.2 s] circles
     blur_sigma        range of the standard deviation, in pixels of the view
     *_probability     how often a step takes place at all
 
