@@ -1,0 +1,43 @@
+"""The lanes of a vector comparison as the bits of one integer: 0 says at once that no lane passed.
+
+A scan compares a whole block of vectors with the query and gets one bit for each. Almost always all are 0, and the
+block costs no branch but that one. Where some are set, the loop over them is
+
+    while bits:
+        lane = lowest_bit(bits)
+        bits &= bits - 1            # clears that bit
+"""
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+
+@intrinsic
+def lowest_bit(typing, bits):
+    """The position of the lowest set bit of a 64-bit integer that is not 0: one instruction."""
+
+    def emit(context, builder, signature, values):
+        word, flag = ir.IntType(64), ir.IntType(1)
+        name, function = "llvm.cttz.i64", ir.FunctionType(word, [word, flag])
+        count = cgutils.get_or_insert_function(builder.module, function, name)
+        return builder.call(count, [values[0], ir.Constant(flag, 1)])
+
+    return types.int64(types.uint64), emit
+
+
+def in_every_lane(builder, value, lanes):
+    """LLVM: the vector of `lanes` copies of `value`."""
+    empty, i32 = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined), ir.IntType(32)
+    one = builder.insert_element(empty, value, ir.Constant(i32, 0))
+    return builder.shuffle_vector(one, empty, ir.Constant(ir.VectorType(i32, lanes), [0] * lanes))
+
+
+def pack_lanes(flags):
+    """flags (blocks, lanes <= 64) bool -> (blocks,) uint64 with bit i of a word for lane i."""
+    blocks, lanes = flags.shape
+    octets = np.zeros((blocks, 8), np.uint8)
+    octets[:, : -(-lanes // 8)] = np.packbits(flags, axis=1, bitorder="little")
+    return octets.view("<u8")[:, 0].astype(np.uint64)

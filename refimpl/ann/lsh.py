@@ -1,0 +1,150 @@
+"""Locality-sensitive hashing: vectors that are near share a bucket more often than vectors that are far.
+
+A hash function looks along one random direction a. Two families, by metric:
+
+    cosine    h(x) = 1 if a.x >= 0 else 0            which side of a random hyperplane (Charikar 2002)
+    l2        h(x) = floor((a.x + b) / width)        which slab, b uniform in [0, width) (E2LSH, Datar et al. 2004)
+    ip        cosine, after x -> (x, sqrt(M^2 - |x|^2)) and q -> (q, 0), M the largest norm (Neyshabur and Srebro 2015)
+
+A table keys its buckets by `bits` such functions at once. One table misses many neighbours, so there are several,
+and a query looks into the same number of buckets in all or, by multi-probe, into more. lsh_theory.py has the
+probabilities.
+
+Query-directed multi-probe (Lv et al. 2007). A neighbour that is not in the query's bucket is most likely in one next
+to it: where the query lies close to a hyperplane or to the edge of a slab, the neighbour is on the other side. A
+step moves one function of one table to its next value; its cost is the squared distance of the query to the edge it
+crosses, and a bucket's cost is the sum over the steps that lead to it (the smaller, the likelier, for normal
+projections). Buckets are visited by cost over all tables together, taken from one priority queue. To produce the
+sets of steps of a table in order, sort its steps by cost, and let a set with last step s have two successors:
+
+    expand    also take step s + 1
+    shift     take step s + 1 in place of s
+
+From the empty set these make every set once, none cheaper than its parent. Sets that move one function both ways
+name no bucket and are passed over. A larger number of probes visits all that a smaller one visits, and more.
+
+Layout in memory, for each table: `starts` (buckets + 1) and `rows` (n), the row numbers sorted by bucket: bucket b
+is rows[starts[b] : starts[b + 1]]. The key of a bucket is sum_f multipliers[f] h_f mod 2^64, shifted right: with
+powers of two the bits themselves, with random odd numbers a universal hash of the slabs (Dietzfelbinger et al.
+1997). A step adds or subtracts one multiplier.
+"""
+
+import numpy as np
+from numba import njit, prange
+
+from .bits import lowest_bit
+from .candidates import SUMS, offer, squared_distance
+from .priority_queue import drop_first, push
+
+
+@njit(cache=True, parallel=True, fastmath=SUMS)
+def project(vectors, directions, out):
+    """OUT out[i, p] = sum_j vectors[i, j] directions[j, p], each sum in the order of j: a row's result is its own."""
+    for i in prange(len(vectors)):
+        for p in range(directions.shape[1]):
+            out[i, p] = 0
+        for j in range(directions.shape[0]):
+            x = vectors[i, j]
+            for p in range(directions.shape[1]):
+                out[i, p] += x * directions[j, p]
+
+
+@njit(cache=True, parallel=True)
+def _fill_tables(keys, starts, rows):
+    """A counting sort of the rows by key, for each table: keys (tables, n), OUT starts (= 0), rows."""
+    for t in prange(len(keys)):
+        start = starts[t]
+        for i in range(keys.shape[1]):
+            start[keys[t, i] + 1] += 1
+        for b in range(1, len(start)):
+            start[b] += start[b - 1]
+        for i in range(keys.shape[1]):
+            rows[t, start[keys[t, i]]] = i
+            start[keys[t, i]] += 1
+        for b in range(len(start) - 1, 0, -1):  # every start has moved to its end, which is the next start
+            start[b] = start[b - 1]
+        start[0] = 0
+
+
+@njit(cache=True)
+def _sort_steps(costs, steps):
+    """Sort both by cost (insertion sort; a table has few steps). INOUT."""
+    for i in range(1, len(costs)):
+        cost, step, at = costs[i], steps[i], i
+        while at > 0 and costs[at - 1] > cost:
+            costs[at], steps[at] = costs[at - 1], steps[at - 1]
+            at -= 1
+        costs[at], steps[at] = cost, step
+
+
+@njit(cache=True)
+def _bucket(base, multipliers, steps, chosen):
+    """The key that the chosen steps lead to from `base`, and the last of them; last = -2 if two steps undo each other.
+
+    Step 2 f lowers the value of function f by one, step 2 f + 1 raises it.
+    """
+    key, moved, valid, last = base, np.uint64(0), True, -1
+    while chosen:
+        last = lowest_bit(chosen)
+        chosen &= chosen - np.uint64(1)
+        step = steps[last]
+        function = np.uint64(1) << np.uint64(step >> 1)
+        valid = valid and moved & function == 0
+        moved |= function
+        key = key + multipliers[step >> 1] if step & 1 else key - multipliers[step >> 1]
+    return key, last, valid
+
+
+@njit(cache=True, parallel=True)
+def _search_tables(
+    vectors, ids, open_rows, starts, rows, multipliers, shift, values, costs, queries, probes, found, distances
+):
+    """OUT found (n, k) = -1, distances (n, k) = inf: the nearest in the `probes` cheapest buckets of all tables.
+
+    values (n, tables, bits) int64: the hash values of the queries; costs (n, tables, bits, 2): of lowering and raising
+    each, +inf where there is no such value. multipliers (tables, bits) uint64. open_rows (rows of data,) bool.
+    """
+    tables, bits = multipliers.shape
+    n_chunks = min(len(queries), 64)
+    for c in prange(n_chunks):
+        seen = np.full(len(vectors), -1, np.int32)  # the last query that met a row
+        room = tables + 4 * probes + 64
+        scores, entries = np.empty(room), np.empty(room, np.int64)
+        sets, table_of = np.empty(room, np.uint64), np.empty(room, np.int64)
+        base = np.empty(tables, np.uint64)
+        cost, steps = np.empty((tables, 2 * bits)), np.empty((tables, 2 * bits), np.int64)
+        for i in range(c * len(queries) // n_chunks, (c + 1) * len(queries) // n_chunks):
+            query, nearest, nearest_ids = queries[i], distances[i], found[i]
+            for t in range(tables):
+                base[t] = 0
+                for f in range(bits):
+                    base[t] += multipliers[t, f] * np.uint64(values[i, t, f])
+                    for up in range(2):
+                        cost[t, 2 * f + up], steps[t, 2 * f + up] = costs[i, t, f, up], 2 * f + up
+                _sort_steps(cost[t], steps[t])
+                scores[t], entries[t], sets[t], table_of[t] = 0.0, t, 0, t
+            waiting, made, probed = tables, tables, 0
+            while waiting and probed < probes:
+                score, entry = scores[0], entries[0]
+                drop_first(scores, entries, waiting)
+                waiting -= 1
+                t, chosen = table_of[entry], sets[entry]
+                key, last, valid = _bucket(base[t], multipliers[t], steps[t], chosen)
+                if last + 1 < 2 * bits and cost[t, last + 1] < np.inf and made + 2 <= room:
+                    expanded = chosen | np.uint64(1) << np.uint64(last + 1)
+                    sets[made], table_of[made] = expanded, t
+                    push(scores, entries, waiting, score + cost[t, last + 1], made)
+                    made, waiting = made + 1, waiting + 1
+                    if last >= 0:
+                        sets[made], table_of[made] = expanded ^ np.uint64(1) << np.uint64(last), t
+                        push(scores, entries, waiting, score + cost[t, last + 1] - cost[t, last], made)
+                        made, waiting = made + 1, waiting + 1
+                if not valid:
+                    continue
+                probed += 1
+                bucket = np.int64(key >> shift)
+                for at in range(starts[t, bucket], starts[t, bucket + 1]):
+                    row = rows[t, at]
+                    if seen[row] != i and open_rows[row]:
+                        seen[row] = i
+                        offer(nearest, nearest_ids, squared_distance(query, vectors[row]), ids[row])

@@ -1,0 +1,163 @@
+"""Random-projection forest: trees of oblique cuts, searched through one priority queue.
+
+The idea. A node cuts its points in two halves of equal size by a hyperplane, whose normal is the difference of two
+of its own points, picked at random: the cuts follow the directions in which the data vary, so a tree adapts to the
+dimension that the data really have (Dasgupta and Freund 2008 prove it for random directions; the two points are
+Annoy's). Near points mostly stay together, but any one tree cuts some pairs apart. Several trees, with cuts of their
+own, bring most of those back, and so does looking at both sides of a cut that the query is close to.
+
+The search. Behind a cut whose hyperplane is at distance m from the query, every point is at distance m or more; so
+
+    bound(far child) = max(bound(node), m),     bound(near child) = bound(node)
+
+is a lower bound on the distance to anything in a node. All trees share one queue of nodes by bound. The smallest is
+taken, followed down to a leaf on the query's side of every cut, and the far sides met on the way are queued. The
+search ends after `max_leaves` leaves, or when the smallest bound exceeds the k-th distance: then no tree can hold
+anything nearer, and the answer is exact.
+
+Layout in memory, for a forest of t trees with L levels of cuts each. As every cut halves, all trees have the same
+shape: node 0 is the root, the children of node i are 2 i + 1 and 2 i + 2, and the points of a node are a range that
+follows from n alone.
+
+    normals (t, 2^L - 1, d) float32    unit normals of the cuts
+    offsets (t, 2^L - 1) float32       normal.x <= offset on the left, >= offset on the right
+    leaves (t, n) int32                row numbers, leaf by leaf
+
+Cost: a build takes O(t d n L) time; a search O(t d L) for the first leaves and then d (L + leaf size) a leaf at
+most.
+"""
+
+import numpy as np
+from numba import njit, prange
+
+from .candidates import dot, offer, squared_distance
+from .priority_queue import drop_first, push
+
+
+@njit(cache=True)
+def _node_range(node, n):
+    """The places [start, end) of a node's points in `leaves`: its children have [start, middle) and [middle, end)."""
+    path, level = node + 1, 0  # below the leading 1, the binary digits of node + 1 say left (0) or right (1)
+    while path >> (level + 1):
+        level += 1
+    start, end = 0, n
+    while level:
+        level -= 1
+        middle = (start + end) // 2
+        if (path >> level) & 1:
+            start = middle
+        else:
+            end = middle
+    return start, end
+
+
+@njit(cache=True)
+def _next_random(state):
+    """64 random bits, by splitmix64 (Steele, Lea and Flood 2014). state (1,) uint64 INOUT."""
+    state[0] += np.uint64(0x9E3779B97F4A7C15)
+    z = state[0]
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+@njit(cache=True)
+def _pick_normal(vectors, rows, state, normal):
+    """OUT normal: the unit vector from one random point of `rows` to another; random signs if all tries coincide."""
+    length, tries = np.float32(0), 0
+    while length == 0 and tries < 8:
+        a = rows[np.int64(_next_random(state) % np.uint64(len(rows)))]
+        b = rows[np.int64(_next_random(state) % np.uint64(len(rows)))]
+        for j in range(len(normal)):
+            normal[j] = vectors[a, j] - vectors[b, j]
+        length, tries = np.sqrt(dot(normal, normal)), tries + 1
+    if length == 0:
+        for j in range(len(normal)):
+            normal[j] = 1 if _next_random(state) >> np.uint64(63) else -1
+        length = np.sqrt(np.float32(len(normal)))
+    for j in range(len(normal)):
+        normal[j] /= length
+
+
+@njit(cache=True)
+def _halve(values, rows, start, middle, end):
+    """Reorder both so that values[start:middle] <= values[middle:end], by Hoare's selection. INOUT values, rows."""
+    first, last = start, end - 1
+    while first < last:
+        pivot, i, j = values[(first + last) // 2], first, last
+        while i <= j:
+            while values[i] < pivot:
+                i += 1
+            while values[j] > pivot:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                rows[i], rows[j] = rows[j], rows[i]
+                i += 1
+                j -= 1
+        if middle <= j:
+            last = j
+        elif middle >= i:
+            first = i
+        else:
+            break
+
+
+@njit(cache=True, parallel=True)
+def _grow_forest(vectors, seeds, normals, offsets, leaves):
+    """One tree a seed. OUT normals, offsets, leaves: their shapes, and so the number of levels, are the caller's."""
+    n = len(vectors)
+    for t in prange(len(seeds)):
+        state, rows, values = np.full(1, seeds[t]), leaves[t], np.empty(n, np.float32)
+        for i in range(n):
+            rows[i] = i
+        for node in range(normals.shape[1]):
+            start, end = _node_range(node, n)
+            middle = (start + end) // 2
+            normal = normals[t, node]
+            _pick_normal(vectors, rows[start:end], state, normal)
+            for i in range(start, end):
+                values[i] = dot(vectors[rows[i]], normal)
+            _halve(values, rows, start, middle, end)
+            left, right = values[start], values[middle]
+            for i in range(start, middle):
+                left = max(left, values[i])
+            for i in range(middle, end):
+                right = min(right, values[i])
+            offsets[t, node] = np.float32(0.5) * left + np.float32(0.5) * right
+
+
+@njit(cache=True, parallel=True)
+def _search_forest(vectors, ids, open_rows, normals, offsets, leaves, queries, slack, max_leaves, found, distances):
+    """OUT found (n, k) = -1, distances (n, k) = inf, squared. slack (n,): how far rounding may lift a bound."""
+    trees, cuts, d = normals.shape
+    nodes, n = 2 * cuts + 1, len(vectors)
+    n_chunks = min(len(queries), 64)
+    for c in prange(n_chunks):
+        bounds, waiting = np.empty(trees * (cuts + 1), np.float32), np.empty(trees * (cuts + 1), np.int64)
+        seen = np.full(n, -1, np.int32)  # the last query that met a row
+        for i in range(c * len(queries) // n_chunks, (c + 1) * len(queries) // n_chunks):
+            query, nearest, nearest_ids = queries[i], distances[i], found[i]
+            size, visited = trees, 0
+            for t in range(trees):
+                bounds[t], waiting[t] = np.float32(0), t * nodes
+            while size and visited < max_leaves:
+                bound, t, node = bounds[0], waiting[0] // nodes, waiting[0] % nodes
+                reach = bound - slack[i]
+                if reach > 0 and reach * reach > nearest[-1]:
+                    break
+                drop_first(bounds, waiting, size)
+                size -= 1
+                while node < cuts:
+                    margin = dot(query, normals[t, node]) - offsets[t, node]
+                    near = 2 * node + 2 if margin > 0 else 2 * node + 1
+                    far = 4 * node + 3 - near
+                    push(bounds, waiting, size, max(bound, abs(margin)), t * nodes + far)
+                    size, node = size + 1, near
+                visited += 1
+                start, end = _node_range(node, n)
+                for at in range(start, end):
+                    row = leaves[t, at]
+                    if seen[row] != i and open_rows[row]:
+                        seen[row] = i
+                        offer(nearest, nearest_ids, squared_distance(query, vectors[row]), ids[row])

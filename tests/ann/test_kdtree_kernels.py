@@ -1,0 +1,172 @@
+"""The kd-tree's build and search on arrays, against definitions: a sort, and the invariants of its layout."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from refimpl.ann.bits import pack_lanes
+from refimpl.ann.kdtree import LANES, build_tree, range_tree, search_tree
+
+
+def distances_by_definition(points, queries):
+    """(queries, points) float32: the root of the sum of squares, in float64, in the order of the axes."""
+    squares = np.zeros((len(queries), len(points)))
+    with np.errstate(over="ignore"):
+        for j in range(points.shape[1]):
+            squares += (queries[:, j, None] - points[None, :, j]) ** 2
+        return np.sqrt(squares).astype(np.float32)
+
+
+def nearest_by_sort(points, queries, k, keep=None):
+    distances = distances_by_definition(points, queries)
+    ids, found = np.full((len(queries), k), -1), np.full((len(queries), k), np.inf, np.float32)
+    rows = np.flatnonzero(np.ones(len(points), bool) if keep is None else keep)
+    for i, row in enumerate(distances[:, rows]):
+        order = np.lexsort((rows, row))[:k]
+        ids[i, : len(order)], found[i, : len(order)] = rows[order], row[order]
+    return ids, found
+
+
+def planted(points, keep=None, **options):
+    tree = build_tree(points.copy(), **options)
+    is_open = tree.rows >= 0
+    if keep is not None:
+        is_open &= keep[tree.rows]
+    return tree, tree.rows.astype(np.int64), pack_lanes(is_open)
+
+
+@st.composite
+def clouds(draw):
+    """Points of many kinds: ties, duplicates, lines, constants, wide ranges of scale; and queries among them."""
+    n, d = draw(st.integers(1, 120)), draw(st.integers(1, 5))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    kind = draw(st.sampled_from(["normal", "grid", "line", "constant", "powers", "few", "drawn"]))
+    if kind == "normal":
+        points = rng.standard_normal((n, d))
+    elif kind == "grid":
+        points = rng.integers(-2, 3, (n, d)).astype(float)
+    elif kind == "line":
+        points = rng.integers(0, 30, (n, 1)) * rng.standard_normal((1, d))
+    elif kind == "constant":
+        points = np.full((n, d), 0.1)
+    elif kind == "powers":
+        points = 2.0 ** -rng.integers(0, 200, (n, d))
+    elif kind == "few":
+        points = rng.standard_normal((3, d))[rng.integers(0, 3, n)]
+    else:
+        numbers = st.floats(-1e200, 1e200) | st.floats(-1, 1, width=32) | st.sampled_from([0.0, -0.0, 5e-324])
+        points = draw(hnp.arrays(np.float64, (min(n, 30), d), elements=numbers))
+    own = points[rng.integers(0, len(points), 4)]
+    return points, np.concatenate([own, own + 0.01 * rng.standard_normal(own.shape), rng.standard_normal((3, d))])
+
+
+@given(clouds(), st.integers(1, 130), st.integers(1, 40))
+def test_search_agrees_with_a_sort(cloud, k, leaf_size):
+    points, queries = cloud
+    ids, distances = search_tree(*planted(points, leaf_size=leaf_size), queries, k)
+    expected_ids, expected = nearest_by_sort(points, queries, k)
+    np.testing.assert_array_equal(distances, expected)
+    np.testing.assert_array_equal(ids, expected_ids)
+
+
+@given(clouds(), st.integers(1, 20), st.floats(0, 1), st.integers(0, 99))
+def test_filtered_search_is_search_in_the_subset(cloud, k, share, seed):
+    points, queries = cloud
+    keep = np.random.default_rng(seed).random(len(points)) < share
+    ids, distances = search_tree(*planted(points, keep), queries, k)
+    expected_ids, expected = nearest_by_sort(points, queries, k, keep)
+    np.testing.assert_array_equal(ids, expected_ids)
+    np.testing.assert_array_equal(distances, expected)
+
+
+@given(clouds(), st.floats(0, 3, width=32), st.booleans())
+def test_range_search_is_a_filter_of_a_sort(cloud, radius, from_a_pair):
+    points, queries = cloud
+    by_definition = distances_by_definition(points, queries)
+    if from_a_pair:  # a radius that is exactly a distance
+        radius = float(by_definition[0, 0])
+    offsets, ids, distances = range_tree(*planted(points), queries, radius)
+    expected_ids, expected = nearest_by_sort(points, queries, len(points))
+    for i in range(len(queries)):
+        inside = expected[i] <= np.float32(radius)
+        np.testing.assert_array_equal(ids[offsets[i] : offsets[i + 1]], expected_ids[i, inside])
+        np.testing.assert_array_equal(distances[offsets[i] : offsets[i + 1]], expected[i, inside])
+
+
+@given(clouds(), st.floats(0, 2))
+def test_eps_bounds_the_error_of_every_rank(cloud, eps):
+    points, queries = cloud
+    _, distances = search_tree(*planted(points, leaf_size=2), queries, 5, eps=eps)
+    _, expected = nearest_by_sort(points, queries, 5)
+    with np.errstate(over="ignore"):
+        assert (distances <= np.float32(1 + 1e-6) * np.float32(1 + eps) * expected).all()
+
+
+@given(clouds(), st.integers(1, 8))
+def test_a_larger_budget_never_finds_less(cloud, k):
+    points, queries = cloud
+    tree = planted(points, leaf_size=1)
+    before = np.full((len(queries), k), np.inf)
+    for max_leaves in (1, 2, 4, 8, 16, None):
+        _, distances = search_tree(*tree, queries, k, max_leaves=max_leaves)
+        assert (distances <= before).all()
+        before = distances
+    np.testing.assert_array_equal(before, nearest_by_sort(points, queries, k)[1])
+
+
+@given(clouds(), st.integers(1, 40))
+def test_leaves_hold_every_row_once_and_cuts_separate(cloud, leaf_size):
+    points, _ = cloud
+    tree = build_tree(points.copy(), leaf_size=leaf_size)
+    assert sorted(tree.rows[tree.rows >= 0]) == list(range(len(points)))
+    for block, lane in np.argwhere(tree.rows >= 0):
+        np.testing.assert_array_equal(tree.blocks[block, :, lane], points[tree.rows[block, lane]])
+
+    def rows_below(node):
+        if tree.axis[node] < 0:
+            rows = tree.rows[tree.link[node] : tree.link[node] - tree.axis[node]]
+            return rows[rows >= 0]
+        j, (low, high) = tree.axis[node], tree.planes[node]
+        left, right = rows_below(node + 1), rows_below(tree.link[node])
+        assert points[left, j].max() == low < high == points[right, j].min()
+        return np.concatenate([left, right])
+
+    assert len(rows_below(0)) == len(points)
+
+
+@pytest.mark.parametrize("kind", ["same", "sorted", "geometric", "one outlier", "two values"])
+def test_the_tree_stays_shallow_and_complete_on_data_that_defeat_midpoints(kind):
+    n = 20000
+    i = np.arange(n)
+    x = {
+        "same": np.zeros(n),
+        "sorted": i.astype(float),
+        "geometric": 0.97**i,
+        "one outlier": np.where(i == 77, 1e300, i % 100),
+        "two values": (i % 2).astype(float),
+    }[kind]
+    points = np.stack([x, x[::-1]], 1)
+    tree, lane_ids, open_lanes = planted(points)
+    assert tree.depth <= 2 * (2 * n.bit_length() + 8) + 2 * np.log2(n)  # the top's, then a branch's
+    queries = points[:: n // 7]
+    ids, distances = search_tree(tree, lane_ids, open_lanes, queries, 3)
+    expected_ids, expected = nearest_by_sort(points, queries, 3)
+    np.testing.assert_array_equal(distances, expected)
+    np.testing.assert_array_equal(ids, expected_ids)
+
+
+@settings(max_examples=10)
+@given(st.integers(0, 2**32), st.integers(500, 3000))
+def test_branches_and_batches_change_nothing(seed, n):
+    rng = np.random.default_rng(seed)
+    points, queries = rng.standard_normal((n, 3)), rng.standard_normal((100, 3))
+    tree = planted(points)
+    ids, distances = search_tree(*tree, queries, 4)
+    for i in range(0, 100, 9):
+        one_id, one_distance = search_tree(*tree, queries[i : i + 1], 4)
+        np.testing.assert_array_equal(one_id[0], ids[i])
+        np.testing.assert_array_equal(one_distance[0], distances[i])
+    np.testing.assert_array_equal(ids, nearest_by_sort(points, queries, 4)[0])
+    assert (tree[0].rows >= 0).sum() == n and tree[0].rows.shape[1] == LANES
