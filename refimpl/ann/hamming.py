@@ -28,7 +28,9 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np import arrayobj
 
-from .bits import in_every_lane, lowest_bit
+from ..validation import check_integer
+from .bits import in_every_lane, lowest_bit, pack_lanes
+from .index import Index
 from .lsh import project
 
 LANES = 32  # codes in a block: their mask is one branch
@@ -167,3 +169,36 @@ def scan_codes(codes, open_lanes, queries, k):
     distances = np.full((len(queries), k), 64 * codes.shape[1] + 1, np.int64)
     _scan(codes, open_lanes, np.ascontiguousarray(queries), rows, distances)
     return rows, distances
+
+
+class HammingIndex(Index):
+    """Approximate nearest neighbours by a flat scan of sign codes, and exact re-ranking.
+
+    bits     of a code
+    rerank   codes to keep for each query (at least k) and rank by their exact distances
+    seed     of the directions
+
+    The codes are of the vectors minus their mean: on one side of the origin, all signs would agree.
+    """
+
+    _STRUCTURE = ("_mean", "_directions", "_codes")
+
+    def __init__(self, *, metric="l2", bits=128, rerank=200, seed=0):
+        super().__init__(metric, bits=bits, rerank=rerank, seed=seed)
+        self.bits = check_integer(bits, "bits", minimum=1)
+        self.rerank = check_integer(rerank, "rerank", minimum=1)
+        self.seed = check_integer(seed, "seed", minimum=0)
+
+    def _build(self):
+        n, d = self._vectors.shape
+        self._mean = self._vectors.mean(0, dtype=np.float64).astype(np.float32) if n else np.zeros(d, np.float32)
+        self._directions = random_directions(d, self.bits, self.seed)
+        self._codes = block_codes(sign_codes(self._vectors - self._mean, self._directions))
+
+    def _candidates(self, queries, k, open_rows, share):
+        open_lanes = np.zeros(len(self._codes) * LANES, bool)
+        open_lanes[: self._built] = open_rows[: self._built]
+        codes = sign_codes(queries - self._mean, self._directions)
+        kept = min(max(k, self.rerank), max(self._built, 1))
+        rows, _ = scan_codes(self._codes, pack_lanes(open_lanes.reshape(-1, LANES)), codes, kept)
+        return np.where(rows < 0, -1, np.append(self._ids, -1)[rows])

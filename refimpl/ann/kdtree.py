@@ -46,8 +46,10 @@ from numba import njit, prange, types
 from numba.extending import intrinsic
 from numba.np import arrayobj
 
-from .bits import in_every_lane, lowest_bit
+from ..validation import check_integer, check_number
+from .bits import in_every_lane, lowest_bit, pack_lanes
 from .candidates import offer
+from .index import METRICS, Index, _measure, thread_count
 
 LANES = 16  # points in a block: two vectors of eight float64 on AVX-512
 SAFE = 1 - 2.0**-40  # times a bound: never above the distance it bounds
@@ -56,7 +58,10 @@ CHUNK = 32  # queries of one turn of a thread; neighbours in space, so that they
 
 
 class Tree(NamedTuple):
-    """What a search reads; shapes in the head of this file. `depth`: of the deepest leaf."""
+    """What a search reads; shapes in the head of this file.
+
+    depth: of the deepest leaf. roots: 1, or 2 if the last node is a leaf on its own, which every search scans.
+    """
 
     axis: np.ndarray
     link: np.ndarray
@@ -64,6 +69,7 @@ class Tree(NamedTuple):
     blocks: np.ndarray
     rows: np.ndarray
     depth: int
+    roots: int
 
 
 # Build. `points` (n, d) and `rows` (n,) are reordered in place, so that each subtree is a range of them.
@@ -219,12 +225,14 @@ def _splice_branches(
 
 
 def build_tree(points, *, leaf_size=LANES):
-    """The Tree over points (n, d) float64, n >= 1, which it reorders. O(d n log n) time, 2 n d numbers of scratch.
+    """The Tree over points (n, d) float64, which it reorders. O(d n log n) time, n d numbers of scratch.
 
     The top is cut by one thread into some 16 to 32 branches, which grow independently: their shape and order, and so
     the tree, do not depend on the number of threads.
     """
     n, d = points.shape
+    if n == 0:
+        return hang_leaf(None, points, np.empty(0, np.int32))
     rows = np.arange(n, dtype=np.int32)
     depth_limit = 2 * n.bit_length() + 8
     axis, link = np.empty(4 * n, np.int32), np.empty(4 * n, np.int32)  # untouched room costs nothing
@@ -250,6 +258,7 @@ def build_tree(points, *, leaf_size=LANES):
         np.empty((n_blocks.sum(), d, LANES)),
         np.empty((n_blocks.sum(), LANES), np.int32),
         int(top_depth + grown[:, 2].max()),
+        1,
     )
     inner = np.flatnonzero(top_axis >= 0)
     tree.axis[places[inner]] = top_axis[inner]
@@ -258,6 +267,20 @@ def build_tree(points, *, leaf_size=LANES):
     first_blocks = np.cumsum(n_blocks) - n_blocks
     _splice_branches(grown, axis, link, planes, points, rows, places[branches], first_blocks, *tree[:5])
     return tree
+
+
+def hang_leaf(tree, points, rows):
+    """`tree` (None: no tree) and a leaf beside its root: points (m, d) with row numbers `rows` (m,). O(n + m)."""
+    m, d = points.shape
+    n_blocks = max(1, (m + LANES - 1) // LANES)  # one that is closed, if there are no points
+    padded, lane_rows = np.zeros((n_blocks * LANES, d)), np.full(n_blocks * LANES, -1, np.int32)
+    padded[:m], lane_rows[:m] = points, rows
+    blocks = np.ascontiguousarray(padded.reshape(n_blocks, LANES, d).transpose(0, 2, 1))
+    first = 0 if tree is None else len(tree.blocks)
+    leaf = np.int32([-n_blocks]), np.int32([first]), np.zeros((1, 2)), blocks, lane_rows.reshape(n_blocks, LANES)
+    if tree is None:
+        return Tree(*leaf, 0, 1)
+    return Tree(*(np.concatenate(both) for both in zip(tree, leaf)), tree.depth, 2)
 
 
 # Search.
@@ -378,15 +401,13 @@ def _nearest(
     n, d = queries.shape
     axis, link, planes, blocks, k = tree.axis, tree.link, tree.planes, tree.blocks, found.shape[1]
     for c in prange(-(-n // CHUNK)):
-        todo, bounds = np.empty(tree.depth + 2, np.int64), np.empty(tree.depth + 2)
-        sides, side, near = np.empty((tree.depth + 2, d)), np.empty(d), np.empty(LANES)
+        todo, bounds = np.empty(tree.depth + 3, np.int64), np.empty(tree.depth + 3)
+        sides, side, near = np.empty((tree.depth + 3, d)), np.empty(d), np.empty(LANES)
         for o in range(c * CHUNK, min(n, (c + 1) * CHUNK)):
             i = order[o]
             query, shift = queries[i], shifts[i]
-            limit, leaves, n_todo = np.inf, 0, 1
-            todo[0], bounds[0] = 0, 0.0
-            for j in range(d):
-                sides[0, j] = 0.0
+            limit, leaves, n_todo = np.inf, 1 - tree.roots, tree.roots
+            todo[0], todo[tree.roots - 1], bounds[:2], sides[:2] = 0, len(axis) - 1 if tree.roots == 2 else 0, 0.0, 0.0
             while n_todo and leaves < max_leaves:
                 n_todo -= 1
                 node, bound = todo[n_todo], bounds[n_todo]
@@ -417,15 +438,13 @@ def _within(tree, lane_ids, open_lanes, has_open, queries, order, shifts, metric
     n, d = queries.shape
     axis, link, planes, blocks = tree.axis, tree.link, tree.planes, tree.blocks
     for c in prange(-(-n // CHUNK)):
-        todo, bounds = np.empty(tree.depth + 2, np.int64), np.empty(tree.depth + 2)
-        sides, side, near = np.empty((tree.depth + 2, d)), np.empty(d), np.empty(LANES)
+        todo, bounds = np.empty(tree.depth + 3, np.int64), np.empty(tree.depth + 3)
+        sides, side, near = np.empty((tree.depth + 3, d)), np.empty(d), np.empty(LANES)
         for o in range(c * CHUNK, min(n, (c + 1) * CHUNK)):
             i = order[o]
-            query, shift, n_todo = queries[i], shifts[i], 1
+            query, shift, n_todo = queries[i], shifts[i], tree.roots
             limit = _largest_squared(radius, metric, shift)
-            todo[0], bounds[0] = 0, 0.0
-            for j in range(d):
-                sides[0, j] = 0.0
+            todo[0], todo[tree.roots - 1], bounds[:2], sides[:2] = 0, len(axis) - 1 if tree.roots == 2 else 0, 0.0, 0.0
             while n_todo:
                 n_todo -= 1
                 node, bound = todo[n_todo], bounds[n_todo]
@@ -447,6 +466,22 @@ def _within(tree, lane_ids, open_lanes, has_open, queries, order, shifts, metric
                                 found[ends[i]], distances[ends[i]] = lane_ids[block, lane], distance
 
 
+class Opening(NamedTuple):
+    """Which lanes may be found."""
+
+    lanes: np.ndarray  # (blocks,) uint64: a bit for each lane
+    nodes: np.ndarray  # (nodes,) bool: does the node hold any?
+
+
+def open_tree(tree, open_rows=None):
+    """The Opening for a bool mask over the rows of the data; None opens all. O(n)."""
+    is_open = tree.rows >= 0
+    if open_rows is not None and is_open.any():
+        is_open &= open_rows[tree.rows]
+    lanes = pack_lanes(is_open)
+    return Opening(lanes, _has_open(tree, lanes))
+
+
 class Prepared(NamedTuple):
     """Queries as the kernels want them."""
 
@@ -463,33 +498,97 @@ def _prepare(tree, queries, shifts):
     return Prepared(points, np.argsort(leaf, kind="stable"), shifts)
 
 
-def search_tree(tree, lane_ids, open_lanes, queries, k, *, metric=L2, shifts=None, eps=0.0, max_leaves=None):
+def search_tree(tree, lane_ids, opening, queries, k, *, metric=L2, shifts=None, eps=0.0, max_leaves=None):
     """The k nearest of each query -> ids (n, k) int64, -1 where there are none, and distances (n, k) float32, +inf.
 
-    lane_ids (blocks, LANES) int64 gives the id of a lane, open_lanes (blocks,) uint64 a bit for each lane that may be
-    found. A cell is left out if (1 + eps) times its distance exceeds the k-th so far: each distance that is returned
-    is then at most (1 + eps) times the true one. `max_leaves` ends the search after so many; more never find less.
+    lane_ids (blocks, LANES) int64 gives the id of a lane, `opening` which may be found. A cell is left out if (1 + eps)
+    times its distance exceeds the k-th so far: what is returned is then at most (1 + eps) times the true one.
+    `max_leaves` ends the search after so many; more never find less.
     """
     points, order, shifts = _prepare(tree, queries, shifts)
     found, distances = np.full((len(points), k), -1, np.int64), np.full((len(points), k), np.inf, np.float32)
     stretch, budget = SAFE * (1 + eps) ** 2, np.iinfo(np.int64).max if max_leaves is None else max_leaves
-    has_open = _has_open(tree, open_lanes)
-    _nearest(tree, lane_ids, open_lanes, has_open, points, order, shifts, metric, stretch, budget, found, distances)
+    _nearest(tree, lane_ids, *opening, points, order, shifts, metric, stretch, budget, found, distances)
     return found, distances
 
 
-def range_tree(tree, lane_ids, open_lanes, queries, radius, *, metric=L2, shifts=None):
+def range_tree(tree, lane_ids, opening, queries, radius, *, metric=L2, shifts=None):
     """All with distance <= radius -> offsets (n + 1,), ids, distances; query i has places offsets[i] to offsets[i + 1].
 
     Sorted by (distance, id). Two passes over the tree: one counts, one writes.
     """
     points, order, shifts = _prepare(tree, queries, shifts)
-    has_open, radius = _has_open(tree, open_lanes), np.float32(radius)
     found, distances, ends = np.empty(0, np.int64), np.empty(0, np.float32), np.zeros(len(points), np.int64)
-    arguments = tree, lane_ids, open_lanes, has_open, points, order, shifts, metric, radius
+    arguments = tree, lane_ids, *opening, points, order, shifts, metric, np.float32(radius)
     _within(*arguments, ends, found, distances)
     offsets = np.concatenate([[0], np.cumsum(-ends)])
     found, distances = np.empty(offsets[-1], np.int64), np.empty(offsets[-1], np.float32)
     _within(*arguments, offsets[1:].copy(), found, distances)
     by_query = np.lexsort((found, distances, np.repeat(np.arange(len(points)), np.diff(offsets))))
     return offsets, found[by_query], distances[by_query]
+
+
+class KDTreeIndex(Index):
+    """Exact nearest neighbours in few dimensions.
+
+    leaf_size    points in a leaf, at most (coinciding points apart)
+    eps          >= 0: distances up to (1 + eps) times the true ones will do; l2 in the stored form (index.py)
+    max_leaves   at most so many leaves are searched for a query; None for an exact answer
+
+    Build O(d n log n); search O(log n) in few dimensions, O(n) in many. Coordinates are held in float64.
+    """
+
+    _STRUCTURE = ("_axis", "_link", "_planes", "_blocks", "_rows", "_depth")
+
+    def __init__(self, *, metric="l2", leaf_size=LANES, eps=0.0, max_leaves=None):
+        super().__init__(metric, leaf_size=leaf_size, eps=eps, max_leaves=max_leaves)
+        self.leaf_size = check_integer(leaf_size, "leaf_size", minimum=1)
+        self.eps = check_number(eps, "eps", minimum=0)
+        self.max_leaves = None if max_leaves is None else check_integer(max_leaves, "max_leaves", minimum=1)
+
+    def _coordinates(self, vectors):
+        points = vectors.astype(np.float64)
+        if self.metric == "ip":  # the last one to all digits: the bounds of the search stand on it
+            squares = (points[:, :-1] ** 2).sum(1)
+            points[:, -1] = np.sqrt(np.maximum(self._largest_norm**2 - squares, 0))
+        return points
+
+    def _build(self):
+        tree = build_tree(self._coordinates(self._vectors), leaf_size=self.leaf_size)
+        self._axis, self._link, self._planes, self._blocks, self._rows = tree[:5]
+        self._depth = np.int64([tree.depth])
+
+    def _changed(self):
+        super()._changed()
+        self._tree = Tree(self._axis, self._link, self._planes, self._blocks, self._rows, int(self._depth[0]), 1)
+        if self._built < len(self._ids):
+            tail = self._coordinates(self._vectors[self._built :])
+            self._tree = hang_leaf(self._tree, tail, np.arange(self._built, len(self._ids), dtype=np.int32))
+        self._lane_ids = np.append(self._ids, -1)[self._tree.rows]  # padding has row -1
+        self._opening = open_tree(self._tree, self._live)
+
+    def _arguments(self, queries, open_rows):
+        opening = self._opening if open_rows is self._live else open_tree(self._tree, open_rows)
+        shifts = self._largest_norm**2 + (queries.astype(np.float64) ** 2).sum(1)
+        return self._tree, self._lane_ids, opening, queries, {"metric": METRICS.index(self.metric), "shifts": shifts}
+
+    def _nearest(self, queries, k, open_rows):
+        *arguments, options = self._arguments(queries, open_rows)
+        options.update(eps=self.eps, max_leaves=self.max_leaves)
+        return self._exactly(queries, *search_tree(*arguments, k, **options))
+
+    def _exactly(self, queries, ids, distances):
+        """For "ip" the tree knows distances up to a rounding; for the others they are what _measure would say."""
+        if self.metric != "ip":
+            return ids, distances
+        found, measured = np.full_like(ids, -1), np.full_like(distances, np.inf)
+        _measure(self._vectors, self._rows_of(ids), self._ids, queries, METRICS.index("ip"), found, measured)
+        return found, measured
+
+    def range_search(self, queries, radius, *, allow=None, threads=None):
+        """All with distance <= radius, ascending -> offsets (n + 1,), ids, distances; query i from offsets[i] on."""
+        radius = check_number(radius, "radius")
+        queries, open_rows = self._check_search(queries, allow)
+        with thread_count(threads):
+            *arguments, options = self._arguments(queries, open_rows)
+            return range_tree(*arguments, radius, **options)

@@ -32,8 +32,10 @@ powers of two the bits themselves, with random odd numbers a universal hash of t
 import numpy as np
 from numba import njit, prange
 
+from ..validation import check_integer, check_number
 from .bits import lowest_bit
 from .candidates import SUMS, offer, squared_distance
+from .index import Index
 from .priority_queue import drop_first, push
 
 
@@ -108,7 +110,8 @@ def _search_tables(
     n_chunks = min(len(queries), 64)
     for c in prange(n_chunks):
         seen = np.full(len(vectors), -1, np.int32)  # the last query that met a row
-        room = tables + 4 * probes + 64
+        pops = 4 * probes + 64  # sets that name no bucket count too: the queue has room for two successors each
+        room = tables + 2 * pops
         scores, entries = np.empty(room), np.empty(room, np.int64)
         sets, table_of = np.empty(room, np.uint64), np.empty(room, np.int64)
         base = np.empty(tables, np.uint64)
@@ -123,14 +126,15 @@ def _search_tables(
                         cost[t, 2 * f + up], steps[t, 2 * f + up] = costs[i, t, f, up], 2 * f + up
                 _sort_steps(cost[t], steps[t])
                 scores[t], entries[t], sets[t], table_of[t] = 0.0, t, 0, t
-            waiting, made, probed = tables, tables, 0
-            while waiting and probed < probes:
+            waiting, made, probed, popped = tables, tables, 0, 0
+            while waiting and probed < probes and popped < pops:
+                popped += 1
                 score, entry = scores[0], entries[0]
                 drop_first(scores, entries, waiting)
                 waiting -= 1
                 t, chosen = table_of[entry], sets[entry]
                 key, last, valid = _bucket(base[t], multipliers[t], steps[t], chosen)
-                if last + 1 < 2 * bits and cost[t, last + 1] < np.inf and made + 2 <= room:
+                if last + 1 < 2 * bits and cost[t, last + 1] < np.inf:
                     expanded = chosen | np.uint64(1) << np.uint64(last + 1)
                     sets[made], table_of[made] = expanded, t
                     push(scores, entries, waiting, score + cost[t, last + 1], made)
@@ -148,3 +152,86 @@ def _search_tables(
                     if seen[row] != i and open_rows[row]:
                         seen[row] = i
                         offer(nearest, nearest_ids, squared_distance(query, vectors[row]), ids[row])
+
+
+class LSHIndex(Index):
+    """Approximate nearest neighbours by locality-sensitive hashing.
+
+    tables   hash tables
+    bits     hash functions to a table; None: so many that a bucket holds some 12 vectors
+    probes   buckets visited for a query, over all tables; None: 10 to a table
+    width    of a slab, for "l2"; None: twice the deviation of the projections, so that a function says about one bit
+    seed     of the directions
+    """
+
+    _STRUCTURE = ("_directions", "_shifts", "_widths", "_multipliers", "_starts", "_rows")
+
+    def __init__(self, *, metric="l2", tables=10, bits=None, probes=None, width=None, seed=0):
+        super().__init__(metric, tables=tables, bits=bits, probes=probes, width=width, seed=seed)
+        self.tables = check_integer(tables, "tables", minimum=1)
+        most = 32 if metric == "l2" else 26  # signs address a table of 2^bits buckets directly
+        self.bits = None if bits is None else check_integer(bits, "bits", minimum=1, maximum=most)
+        self.probes = 10 * tables if probes is None else check_integer(probes, "probes", minimum=1)
+        self.width = None if width is None else check_number(width, "width", above=0)
+        if width is not None and metric != "l2":
+            raise ValueError(f"width: expected None for {metric}, whose functions are signs, got {width}")
+        self.seed = check_integer(seed, "seed", minimum=0)
+
+    def _build(self):
+        n, d = self._vectors.shape
+        bits = self.bits or int(np.clip(np.round(np.log2(max(n, 1) / 12)), 1, 26))
+        rng = np.random.default_rng(self.seed)
+        self._directions = rng.standard_normal((d, self.tables * bits)).astype(np.float32)
+        if self.metric == "l2":
+            sample = self._project(self._vectors[:: max(1, n // 1000)])
+            width = self.width or (2 * float(sample.std()) if n else 0) or 1.0
+            self._widths, self._shifts = np.float64([width]), width * rng.random((self.tables, bits))
+            size = max(4, (max(n, 1) - 1).bit_length())
+            self._multipliers = rng.integers(0, 2**63, (self.tables, bits), np.uint64) * np.uint64(2) + np.uint64(1)
+        else:
+            self._widths, self._shifts, size = np.empty(0), np.zeros((self.tables, bits)), bits
+            self._multipliers = np.tile(np.uint64(1) << np.arange(bits, dtype=np.uint64), (self.tables, 1))
+        self._starts = np.zeros((self.tables, 2**size + 1), np.int32)
+        self._rows = np.empty((self.tables, n), np.int32)
+        keys = np.empty((self.tables, n), np.int64)
+        for start in range(0, n, 4096):  # a block at a time: the hash values of all take much room
+            values, _ = self._hash(self._project(self._vectors[start : start + 4096]), costs=False)
+            sums = (values.astype(np.uint64) * self._multipliers).sum(2, dtype=np.uint64)
+            keys[:, start : start + 4096] = (sums >> self._key_shift()).T
+        _fill_tables(keys, self._starts, self._rows)
+
+    def _key_shift(self):
+        """A hash of slabs keeps the top digits of the 64 of a key; a key of signs is the bucket."""
+        return np.uint64(64 - (self._starts.shape[1] - 1).bit_length() + 1 if self.metric == "l2" else 0)
+
+    def _project(self, vectors):
+        projections = np.empty((len(vectors), self._directions.shape[1]), np.float32)
+        project(vectors, self._directions, projections)
+        return projections
+
+    def _hash(self, projections, costs=True):
+        """values (n, tables, bits) int64, and the costs (n, tables, bits, 2) of lowering and of raising each."""
+        projections = projections.reshape(len(projections), *self._multipliers.shape)
+        if self.metric == "l2":
+            places = (projections + self._shifts) / self._widths[0]
+            values = np.floor(places)
+            inside = places - values
+            both = np.stack([inside**2, (1 - inside) ** 2], 3) if costs else None
+            return values.astype(np.int64), both
+        values = projections >= 0
+        squares = projections.astype(np.float64) ** 2
+        both = np.stack([np.where(values, squares, np.inf), np.where(values, np.inf, squares)], 3) if costs else None
+        return values.astype(np.int64), both
+
+    def _scan_limit(self):
+        return 4 * self.probes * max(1, self._built >> self._multipliers.shape[1])
+
+    def _candidates(self, queries, k, open_rows, share):
+        found, squared = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), np.inf, np.float32)
+        values, costs = self._hash(self._project(queries))
+        probes = int(np.ceil(self.probes / share))
+        tables = self._starts, self._rows, self._multipliers, self._key_shift()
+        _search_tables(
+            self._vectors, self._ids, open_rows, *tables, values, costs, queries, probes, found, squared
+        )
+        return found

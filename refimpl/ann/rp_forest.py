@@ -30,7 +30,9 @@ most.
 import numpy as np
 from numba import njit, prange
 
+from ..validation import check_integer
 from .candidates import dot, offer, squared_distance
+from .index import Index
 from .priority_queue import drop_first, push
 
 
@@ -131,7 +133,8 @@ def _grow_forest(vectors, seeds, normals, offsets, leaves):
 def _search_forest(vectors, ids, open_rows, normals, offsets, leaves, queries, slack, max_leaves, found, distances):
     """OUT found (n, k) = -1, distances (n, k) = inf, squared. slack (n,): how far rounding may lift a bound."""
     trees, cuts, d = normals.shape
-    nodes, n = 2 * cuts + 1, len(vectors)
+    nodes = 2 * cuts + 1
+    n = leaves.shape[1]
     n_chunks = min(len(queries), 64)
     for c in prange(n_chunks):
         bounds, waiting = np.empty(trees * (cuts + 1), np.float32), np.empty(trees * (cuts + 1), np.int64)
@@ -141,7 +144,7 @@ def _search_forest(vectors, ids, open_rows, normals, offsets, leaves, queries, s
             size, visited = trees, 0
             for t in range(trees):
                 bounds[t], waiting[t] = np.float32(0), t * nodes
-            while size and visited < max_leaves:
+            while size and (visited < max_leaves or nearest_ids[-1] < 0):
                 bound, t, node = bounds[0], waiting[0] // nodes, waiting[0] % nodes
                 reach = bound - slack[i]
                 if reach > 0 and reach * reach > nearest[-1]:
@@ -161,3 +164,50 @@ def _search_forest(vectors, ids, open_rows, normals, offsets, leaves, queries, s
                     if seen[row] != i and open_rows[row]:
                         seen[row] = i
                         offer(nearest, nearest_ids, squared_distance(query, vectors[row]), ids[row])
+
+
+class RPForestIndex(Index):
+    """Approximate nearest neighbours by trees of oblique cuts.
+
+    trees        trees in the forest: more remember more of the near pairs that one cut separates
+    leaf_size    points in a leaf, at most
+    max_leaves   leaves searched for a query, over all trees, or more if those hold fewer than k; None
+                 searches until the answer is proved exact
+    seed         of the cuts
+    """
+
+    _STRUCTURE = ("_normals", "_offsets", "_leaves", "_reach")
+
+    def __init__(self, *, metric="l2", trees=10, leaf_size=32, max_leaves=100, seed=0):
+        super().__init__(metric, trees=trees, leaf_size=leaf_size, max_leaves=max_leaves, seed=seed)
+        self.trees = check_integer(trees, "trees", minimum=1)
+        self.leaf_size = check_integer(leaf_size, "leaf_size", minimum=1)
+        self.max_leaves = None if max_leaves is None else check_integer(max_leaves, "max_leaves", minimum=1)
+        self.seed = check_integer(seed, "seed", minimum=0)
+
+    def _build(self):
+        n, d = self._vectors.shape
+        levels = max(0, int(np.ceil(np.log2(max(n, 1) / self.leaf_size))))
+        self._normals = np.zeros((self.trees, 2**levels - 1, d), np.float32)
+        self._offsets = np.zeros((self.trees, 2**levels - 1), np.float32)
+        self._leaves = np.zeros((self.trees, n), np.int32)
+        self._reach = np.sqrt(np.max(_squares(self._vectors), initial=0, keepdims=True))  # of the longest vector
+        seeds = np.random.SeedSequence(self.seed).generate_state(self.trees, np.uint64)
+        _grow_forest(self._vectors, seeds, self._normals, self._offsets, self._leaves)
+
+    def _scan_limit(self):
+        return 4 * self.leaf_size * (self.max_leaves or 1)
+
+    def _candidates(self, queries, k, open_rows, share):
+        found, squared = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), np.inf, np.float32)
+        # A float32 inner product of d terms errs by less than d 2^-24 |a| |b|; a margin is one minus another.
+        lengths = np.sqrt(_squares(queries)) + self._reach
+        slack = ((queries.shape[1] + 4) * 2.0**-22 * lengths).astype(np.float32)
+        budget = np.iinfo(np.int64).max if self.max_leaves is None else int(np.ceil(self.max_leaves / share))
+        forest = self._normals, self._offsets, self._leaves
+        _search_forest(self._vectors, self._ids, open_rows, *forest, queries, slack, budget, found, squared)
+        return found
+
+
+def _squares(vectors):
+    return (vectors.astype(np.float64) ** 2).sum(1)

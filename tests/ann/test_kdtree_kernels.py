@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from refimpl.ann.bits import pack_lanes
-from refimpl.ann.kdtree import LANES, build_tree, range_tree, search_tree
+from refimpl.ann.kdtree import LANES, build_tree, open_tree, range_tree, search_tree
 
 
 def distances_by_definition(points, queries):
@@ -31,10 +30,7 @@ def nearest_by_sort(points, queries, k, keep=None):
 
 def planted(points, keep=None, **options):
     tree = build_tree(points.copy(), **options)
-    is_open = tree.rows >= 0
-    if keep is not None:
-        is_open &= keep[tree.rows]
-    return tree, tree.rows.astype(np.int64), pack_lanes(is_open)
+    return tree, tree.rows.astype(np.int64), open_tree(tree, keep)
 
 
 @st.composite
@@ -148,10 +144,10 @@ def test_the_tree_stays_shallow_and_complete_on_data_that_defeat_midpoints(kind)
         "two values": (i % 2).astype(float),
     }[kind]
     points = np.stack([x, x[::-1]], 1)
-    tree, lane_ids, open_lanes = planted(points)
+    tree, lane_ids, opening = planted(points)
     assert tree.depth <= 2 * (2 * n.bit_length() + 8) + 2 * np.log2(n)  # the top's, then a branch's
     queries = points[:: n // 7]
-    ids, distances = search_tree(tree, lane_ids, open_lanes, queries, 3)
+    ids, distances = search_tree(tree, lane_ids, opening, queries, 3)
     expected_ids, expected = nearest_by_sort(points, queries, 3)
     np.testing.assert_array_equal(distances, expected)
     np.testing.assert_array_equal(ids, expected_ids)
