@@ -217,7 +217,8 @@ def handbag(a, b, c, d):
     bottom_half, top_half, top = 0.3 + 0.08 * a, 0.2 + 0.12 * b, 0.46 - 0.08 * c
     bottom = 0.86
     body = smooth(points((0.5 - top_half, top), (0.5, top - 0.012), (0.5 + top_half, top),
-                         (0.5 + bottom_half, bottom - 0.06), (0.5 + bottom_half - 0.04, bottom), (0.5, bottom + 0.008), (0.5 - bottom_half + 0.04, bottom),
+                         (0.5 + bottom_half, bottom - 0.06), (0.5 + bottom_half - 0.04, bottom), (0.5, bottom + 0.008),
+                         (0.5 - bottom_half + 0.04, bottom),
                          (0.5 - bottom_half, bottom - 0.06)))
     grip = top_half * (0.5 + 0.35 * d)
     parts = [

@@ -79,8 +79,10 @@ def pattern(kind, scale, phase, centre, size=CANVAS):
     elif kind == "rings":
         mask = wave(np.hypot(x - centre[0], y - centre[1]))
     elif kind == "star":
-        angle = np.arctan2(u, -v)
-        mask = inside((0.19 + 0.075 * np.cos(5 * angle) - np.hypot(u, v)) / scale)
+        # Five straight sides, each from a tip (radius 0.28) to a notch: the same side over and over, by symmetry.
+        angle = np.abs((np.arctan2(u, -v) + 0.2 * np.pi) % (0.4 * np.pi) - 0.2 * np.pi)
+        along, away = np.hypot(u, v) * np.cos(angle), np.hypot(u, v) * np.sin(angle)
+        mask = inside((0.28 - along - away * np.tan(0.4 * np.pi)) * np.cos(0.4 * np.pi) * 2.2 / scale)
     elif kind == "heart":
         a, b = u / 0.21, -v / 0.21 + 0.1
         mask = inside(-((a * a + b * b - 1) ** 3 - a * a * b * b * b) * 0.05)
