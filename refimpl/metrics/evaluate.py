@@ -28,8 +28,8 @@ import numpy as np
 
 from ..validation import check_array, check_choice, check_integer
 from . import trec
-from .matching import match
-from .one_pass import break_ties, measure, parse_measures, rank_by_score
+from .matching import match, take_ragged
+from .one_pass import Names, break_ties, measure, parse_measures, rank_by_score
 
 
 def evaluate(qrels, run, measures, *, relevance_level=1, missing="skip", depth=None, judged_only=False):
@@ -70,7 +70,7 @@ def evaluate_arrays(judged, grades, retrieved, measures, *, scores=None, relevan
 
     The measures are named as in `evaluate`. Raises ValueError for an id that occurs twice in a row, and for NaN.
     """
-    names, plan = parse_measures(measures)
+    measures, plan = parse_measures(measures)
     level = check_integer(relevance_level, "relevance_level", minimum=0)
     judged = _check_ids(judged, "judged")
     retrieved = _check_ids(retrieved, "retrieved", rows=len(judged))
@@ -88,17 +88,19 @@ def evaluate_arrays(judged, grades, retrieved, measures, *, scores=None, relevan
         ranks = position + 1
     else:
         scores = check_array(scores, "scores", shape=retrieved.shape)
-        scores = np.where(retrieved < 0, -np.inf, scores).astype(np.float64, copy=False)
-        if np.isnan(scores).any():
-            raise ValueError(f"scores: expected numbers, got NaN in row {np.isnan(scores).any(axis=1).argmax()}")
+        padding = retrieved < 0
+        nan = np.isnan(scores) & ~padding
+        if nan.any():
+            raise ValueError(f"scores: expected numbers, got NaN in row {nan.any(axis=1).argmax()}")
+        scores = np.where(padding, np.nan, scores).astype(np.float64, copy=False)
         found = np.take_along_axis(scores, np.maximum(position, 0).reshape(q, width), axis=1).ravel()
         found[position < 0] = np.nan
         ranks, tied = rank_by_score(scores.ravel(), offsets, found, judged_offsets)
-        for i in np.flatnonzero(tied):
-            mine, n = slice(i * width, (i + 1) * width), counts[i]
-            break_ties(ranks[mine], scores[i, :n].tolist(), retrieved[i, :n].tolist(), judged[i].tolist())
+        names = lambda rows: _ids_as_names(retrieved[rows])  # noqa: E731
+        judged_names = lambda rows: _ids_as_names(judged[rows])  # noqa: E731
+        break_ties(ranks, tied, scores.ravel(), offsets, names, found, judged_offsets, judged_names)
     values = measure(plan, grades, ranks, judged_offsets, counts, level=level, top=int(grades.max()))
-    return dict(zip(names, values))
+    return dict(zip(measures, values))
 
 
 def mean(values):
@@ -148,10 +150,9 @@ class Evaluator:
         offsets = np.concatenate([[0], np.cumsum(list(map(len, runs)), dtype=np.int64)])
         grades, judged_offsets = self._judgements(rows)
         ranks, tied = rank_by_score(scores, offsets, found, judged_offsets)
-        for i in np.flatnonzero(tied):
-            _check_names(runs[i], "run", queries[i])
-            mine = slice(judged_offsets[i], judged_offsets[i + 1])
-            break_ties(ranks[mine], runs[i].values(), runs[i], documents[i])
+        names = lambda some: _as_names(runs, some, queries, "run")  # noqa: E731
+        judged_names = lambda some: _as_names(documents, some, queries, "qrels")  # noqa: E731
+        break_ties(ranks, tied, scores, offsets, names, found, judged_offsets, judged_names)
         return self._measure(rows, grades, ranks, judged_offsets, np.diff(offsets))
 
     def _evaluate_tables(self, run):
@@ -163,9 +164,8 @@ class Evaluator:
             run.check_unique()  # what is not judged is checked too
         found = trec.scores_of(mine, judged)
         ranks, tied = rank_by_score(mine.values, mine.offsets, found, judged.offsets)
-        for i in np.flatnonzero(tied):
-            scores = mine.values[mine.offsets[i] : mine.offsets[i + 1]].tolist()
-            break_ties(ranks[judged.offsets[i] : judged.offsets[i + 1]], scores, mine.names(i), judged.names(i))
+        names = mine.names_of, judged.names_of
+        break_ties(ranks, tied, mine.values, mine.offsets, names[0], found, judged.offsets, names[1])
         return self._measure(rows, judged.values, ranks, judged.offsets, np.diff(mine.offsets))
 
     def _answered(self, run):
@@ -185,7 +185,7 @@ class Evaluator:
     def _judgements(self, rows):
         if len(rows) == len(self.queries):
             return self._grades, self._offsets
-        pick, offsets = trec.take_ragged(self._offsets, rows)
+        pick, offsets = take_ragged(self._offsets, rows)
         return self._grades[pick], offsets
 
     def _measure(self, rows, grades, ranks, judged_offsets, counts):
@@ -223,8 +223,8 @@ def _look_up(runs, documents, queries):
             _check_scores(some, names)
             raise ValueError(f"run: expected a score for every document, got {error}") from None
         found.append(np.array(judged, dtype=np.float64))
-        for run, query in zip(some, names):
-            if run and not isinstance(next(iter(run)), str):
+        if {type(next(iter(run), "")) for run in some} != {str}:
+            for run, query in zip(some, names):
                 _check_names(run, "run", query)
     scores = np.frombuffer(b"".join(scores), dtype=np.float64)
     if np.isnan(scores).any():
@@ -235,6 +235,8 @@ def _look_up(runs, documents, queries):
 def _as_dicts(source, name):
     """{query: {document: value}} of a dictionary, or of triples."""
     if isinstance(source, Mapping):
+        if set(map(type, source)) <= {str} and set(map(type, source.values())) <= {dict}:
+            return source
         for query, documents in source.items():
             if not isinstance(query, str) or not isinstance(documents, Mapping):
                 kind = type(documents).__name__
@@ -263,6 +265,29 @@ def _grades_of(judged):
                 raise ValueError(f"qrels: expected whole grades, got {grade!r} for {document!r} of query {query!r}")
     values = chain.from_iterable([documents.values() for documents in judged.values()])
     return np.fromiter(values, dtype=np.int64)
+
+
+def _as_names(lists, rows, queries, name):
+    """The documents in `lists` of the queries `rows`, end to end: one joined string, cut up again at the separators."""
+    some = [lists[i] for i in rows]
+    try:
+        joined = "\0".join(chain.from_iterable(some)).encode("utf-8", "surrogateescape")
+    except (TypeError, UnicodeEncodeError):
+        for i in rows:
+            _check_names(lists[i], name, queries[i])
+        raise ValueError(f"{name}: expected document ids that are text, got lone surrogates") from None
+    text = np.frombuffer(joined + b"\0", dtype=np.uint8)
+    ends = np.flatnonzero(text == 0)
+    if len(ends) != sum(map(len, some)):
+        raise ValueError(f"{name}: expected document ids without NUL characters, got some")
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    return Names(text, starts, ends - starts)
+
+
+def _ids_as_names(ids):
+    """Ids as eight bytes, the most significant first: their order is that of the numbers, since none is negative."""
+    text = ids.astype(">i8").ravel().view(np.uint8)
+    return Names(text, np.arange(0, len(text), 8), np.full(ids.size, 8))
 
 
 def _check_names(documents, name, query):

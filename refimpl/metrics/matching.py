@@ -63,6 +63,14 @@ def _match(first, last, keys, offsets, wanted, wanted_offsets, bits, position, c
                 position[i] = table[slot]
 
 
+def take_ragged(offsets, rows):
+    """(pick, new_offsets): the indices of the entries of ragged `rows`, end to end, and where each row then begins."""
+    rows = np.asarray(rows, dtype=np.int64)
+    lengths = offsets[rows + 1] - offsets[rows]
+    new = np.concatenate([[0], np.cumsum(lengths)])
+    return np.arange(new[-1]) + np.repeat(offsets[rows] - new[:-1], lengths), new
+
+
 def in_threads(q, kernel, *args, at_least=1024):
     """kernel(first, last, *args) over 0..q, shared out among threads of at least `at_least` each.
 

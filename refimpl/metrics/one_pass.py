@@ -17,12 +17,13 @@ order of the ranks, as in `ranking` and in trec_eval, so that the last digit agr
 """
 
 import re
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
 from ..validation import check_integer, check_number
-from .matching import in_threads
+from .matching import in_threads, take_ragged
 
 PRECISION, RECALL, HIT_RATE, RR, AP, R_PRECISION, DCG, NDCG, DCG_EXP, NDCG_EXP, RBP, ERR, BPREF = range(13)
 MEASURES = {
@@ -71,10 +72,10 @@ def parse_measures(measures):
 def rank_by_score(scores, offsets, found, judged_offsets):
     """(ranks, tied): the rank of each judged document, 0 if it was not retrieved; which queries have ties that matter.
 
-    scores (n,) float64 without NaN, those of query i at offsets[i]:offsets[i + 1]; found (m,) float64 the scores of
-    its judged documents, NaN where not retrieved, at judged_offsets[i]:judged_offsets[i + 1]. ranks (m,) int64; tied
-    (q,) bool: a judged document shares its score with another, and has the best rank of its group. O(n + m log n)
-    time when the scores descend within each query, and O(n m / q) comparisons when they do not.
+    scores (n,) float64, those of query i at offsets[i]:offsets[i + 1], NaN only as padding at its end; found (m,)
+    float64 the scores of its judged documents, NaN where not retrieved, at judged_offsets[i]:judged_offsets[i + 1].
+    ranks (m,) int64; tied (q,) bool: a judged document shares its score with another, and has the best rank of its
+    group. O(n + m log n) time when the scores descend within each query, and O(n m / q) comparisons when they do not.
     """
     q = len(offsets) - 1
     ranks, tied = np.empty(len(found), dtype=np.int64), np.empty(q, dtype=np.bool_)
@@ -115,14 +116,49 @@ def _rank_by_score(first, last, scores, offsets, found, judged_offsets, ranks, t
                 tied[q] = True
 
 
-def break_ties(ranks, scores, names, judged):
-    """Overwrite `ranks` of the documents `judged` in one query: score descending, then name descending.
+class Names(NamedTuple):
+    """Names as bytes, text[starts[j]:][:lengths[j]]. Their order is that of strcmp: byte by byte, unsigned."""
 
-    Python compares str by code point and bytes by byte, and UTF-8 keeps that order, so both are strcmp's.
+    text: np.ndarray  # uint8
+    starts: np.ndarray  # (n,) int64
+    lengths: np.ndarray  # (n,) integers
+
+    def take(self, pick):
+        return Names(self.text, self.starts[pick], self.lengths[pick])
+
+
+def break_ties(ranks, tied, scores, offsets, names, found, judged_offsets, judged_names):
+    """Move the ranks of judged documents in the queries `tied` down by the equal scores with a greater name.
+
+    The arguments are those of `rank_by_score`; names(rows) and judged_names(rows) are the `Names` of queries, end to
+    end.
     """
-    order = sorted(zip(scores, names), reverse=True)
-    rank_of = {name: rank for rank, (_, name) in enumerate(order, start=1)}
-    ranks[:] = [rank_of.get(name, 0) for name in judged]
+    rows = np.flatnonzero(tied)
+    if len(rows):
+        pick, offsets = take_ragged(offsets, rows)
+        judged_pick, judged_offsets = take_ragged(judged_offsets, rows)
+        below = np.zeros(len(judged_pick), dtype=np.int64)
+        lists = *names(rows), scores[pick], offsets, *judged_names(rows), found[judged_pick], judged_offsets
+        in_threads(len(rows), _greater_names, *lists, below, at_least=64)
+        ranks[judged_pick] += below
+
+
+@njit(nogil=True, cache=True)
+def _greater_names(
+    first, last, text, starts, lengths, scores, offsets, judged_text, judged_starts, judged_lengths, found,
+    judged_offsets, below,
+):  # fmt: skip
+    """below[i]: how many documents have the score of judged document i and a greater name."""
+    for q in range(first, last):
+        for i in range(judged_offsets[q], judged_offsets[q + 1]):
+            for j in range(offsets[q], offsets[q + 1]):
+                if scores[j] == found[i]:
+                    a, b, n, m = starts[j], judged_starts[i], lengths[j], judged_lengths[i]
+                    c = 0
+                    while c < n and c < m and text[a + c] == judged_text[b + c]:
+                        c += 1
+                    if c < n and (c == m or text[a + c] > judged_text[b + c]):
+                        below[i] += 1
 
 
 # ---- Ranks to measures ----------------------------------------------------------------------------------------------
@@ -138,83 +174,102 @@ def measure(plan, grades, ranks, judged_offsets, counts, *, level=1, top=1, judg
     """
     kinds, cutoffs, persistence = plan
     q = len(counts)
-    if top > 1000 and np.isin(kinds, (DCG_EXP, NDCG_EXP, ERR)).any():
+    exponential = np.isin(kinds, (DCG_EXP, NDCG_EXP, ERR)).any()
+    if exponential and top > 1000:
         raise ValueError(f"measures: expected grades up to 1000 for a gain of 2^grade, got {top}")
     most = int(np.diff(judged_offsets).max(initial=0))
     deepest = max(int(counts.max(initial=0)), most)
-    discounts = np.log2(np.arange(2, deepest + 3))
-    discounts = np.concatenate([[np.inf], discounts])  # discounts[rank]
+    discounts = np.concatenate([[np.inf], np.log2(np.arange(2, deepest + 3))])  # discounts[rank]
+    gains = np.exp2(np.arange(max(top, 0) + 1.0)) - 1 if exponential else np.zeros(1)  # gains[grade], exponential
     values = np.empty((len(kinds), q))
     args = kinds, cutoffs, persistence, grades, ranks, judged_offsets, counts, level, top, judged_only
-    in_threads(q, _measure, *args, most, discounts, values)
+    in_threads(q, _measure, *args, most, discounts, gains, 2.0 ** min(top, 1000), values)
     return values
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _measure(
     first, last, kinds, cutoffs, persistence, grades, ranks, judged_offsets, counts, level, top, judged_only,
-    most, discounts, values,
+    most, discounts, gains, scale, values,
 ):  # fmt: skip
     rank, grade, best = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.int64)
+    at_grade = np.zeros(top + 1 if 0 <= top < 256 else 0, np.int64)
     for q in range(first, last):
-        n_found, n_relevant, n_nonrelevant, n_best, retrieved = 0, 0, 0, 0, counts[q]
-        for i in range(judged_offsets[q], judged_offsets[q + 1]):
-            if grades[i] < 0:
-                continue
-            if grades[i] >= level:
-                n_relevant += 1
-            else:
-                n_nonrelevant += 1
-            if 0 < ranks[i] <= retrieved:  # into its place by rank
-                n_found += 1
-                j = n_found - 1
+        begin, end, retrieved = judged_offsets[q], judged_offsets[q + 1], counts[q]
+        n_found, n_relevant, n_judged = 0, 0, 0
+        for i in range(begin, end):
+            n_judged += grades[i] >= 0
+            n_relevant += grades[i] >= 0 and grades[i] >= level
+            if grades[i] >= 0 and 0 < ranks[i] <= retrieved:  # into its place by rank
+                j = n_found
                 while j > 0 and rank[j - 1] > ranks[i]:
                     rank[j], grade[j] = rank[j - 1], grade[j - 1]
                     j -= 1
                 rank[j], grade[j] = ranks[i], grades[i]
-            if grades[i] > 0:  # into its place in the ideal order
-                n_best += 1
-                j = n_best - 1
-                while j > 0 and best[j - 1] < grades[i]:
-                    best[j] = best[j - 1]
-                    j -= 1
-                best[j] = grades[i]
+                n_found += 1
+        n_best = _ideal_order(grades, begin, end, at_grade, best)
         if judged_only:
             retrieved = n_found
             for j in range(n_found):
                 rank[j] = j + 1
         for m in range(len(kinds)):
-            cut = cutoffs[m] if cutoffs[m] > 0 else np.int64(1) << 62
-            if kinds[m] == R_PRECISION:
+            kind, cut = kinds[m], cutoffs[m]
+            if kind == R_PRECISION:
                 cut = n_relevant
+            elif cut == 0:
+                cut = retrieved
             n = 0  # how many judged documents are within the cutoff
             while n < n_found and rank[n] <= cut:
                 n += 1
-            if kinds[m] in (DCG, NDCG, DCG_EXP, NDCG_EXP):
-                exponential = kinds[m] in (DCG_EXP, NDCG_EXP)
-                value = 0.0
+            if kind == DCG or kind == NDCG or kind == DCG_EXP or kind == NDCG_EXP:
+                linear = kind == DCG or kind == NDCG
+                value, ideal = 0.0, 0.0
                 for j in range(n):
-                    value += _gain(grade[j], exponential) / discounts[rank[j]]
-                if kinds[m] in (NDCG, NDCG_EXP):
-                    ideal = 0.0
-                    for j in range(min(n_best, cut)):
-                        ideal += _gain(best[j], exponential) / discounts[j + 1]
+                    value += (grade[j] if linear else gains[grade[j]]) / discounts[rank[j]]
+                if kind == NDCG or kind == NDCG_EXP:
+                    for j in range(n_best if cutoffs[m] == 0 or cutoffs[m] > n_best else cutoffs[m]):
+                        ideal += (best[j] if linear else gains[best[j]]) / discounts[j + 1]
                     value = value / ideal if ideal > 0 else 0.0
+                values[m, q] = value
             else:
-                value = _value(
-                    kinds[m], rank[:n], grade[:n], level, cutoffs[m], retrieved, n_relevant, n_nonrelevant,
-                    persistence[m], top,
-                )  # fmt: skip
-            values[m, q] = value
+                values[m, q] = _value(
+                    kind, rank, grade, n, level, cut, n_relevant, n_judged - n_relevant, persistence[m], scale, gains
+                )
 
 
-@njit(nogil=True, cache=True)
-def _value(kind, rank, grade, level, cut, retrieved, n_relevant, n_nonrelevant, p, top):
-    """One measure of one query from its judged documents in ranked order, already cut off; formulas in `ranking`."""
+@njit(nogil=True, cache=True, error_model="numpy")
+def _ideal_order(grades, begin, end, at_grade, best):
+    """Fill `best` with the grades above 0, highest first, and return how many: by counting if grades are small."""
+    n = 0
+    if len(at_grade) > 0:
+        for i in range(begin, end):
+            if grades[i] > 0:
+                at_grade[grades[i]] += 1
+        for g in range(len(at_grade) - 1, 0, -1):
+            for _ in range(at_grade[g]):
+                best[n] = g
+                n += 1
+            at_grade[g] = 0
+        return n
+    for i in range(begin, end):
+        if grades[i] > 0:
+            j = n
+            while j > 0 and best[j - 1] < grades[i]:
+                best[j] = best[j - 1]
+                j -= 1
+            best[j] = grades[i]
+            n += 1
+    return n
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _value(kind, rank, grade, n, level, cut, n_relevant, n_nonrelevant, p, scale, gains):
+    """One measure of one query from its first n judged documents in ranked order; the formulas are in `ranking`."""
     value, hits, still_reading = 0.0, 0, 1.0
-    for j in range(len(rank)):
+    fewer = n_nonrelevant if n_nonrelevant < n_relevant else n_relevant
+    for j in range(n):
         if kind == ERR:
-            satisfied = _gain(grade[j], True) / 2.0**top
+            satisfied = gains[grade[j]] / scale
             value += satisfied * still_reading / rank[j]
             still_reading *= 1 - satisfied
         elif grade[j] >= level:
@@ -226,11 +281,10 @@ def _value(kind, rank, grade, level, cut, retrieved, n_relevant, n_nonrelevant, 
             elif kind == RBP:
                 value += p ** (rank[j] - 1.0)
             elif kind == BPREF:
-                above = j + 1 - hits
-                value += 1 - min(above, n_relevant) / max(min(n_nonrelevant, n_relevant), 1)
+                above = j + 1 - hits  # 1 - 0/0 is 1: nothing irrelevant can stand above
+                value += 1 - (above if above < n_relevant else n_relevant) / fewer if above > 0 else 1.0
     if kind == PRECISION:
-        total = cut if cut > 0 else retrieved
-        return hits / total if total > 0 else 0.0
+        return hits / cut if cut > 0 else 0.0
     if kind == HIT_RATE:
         return 1.0 if hits > 0 else 0.0
     if kind == RBP:
@@ -240,10 +294,3 @@ def _value(kind, rank, grade, level, cut, retrieved, n_relevant, n_nonrelevant, 
     if kind == RECALL or kind == R_PRECISION or kind == AP or kind == BPREF:
         return value / n_relevant if n_relevant > 0 else 0.0
     return value
-
-
-@njit(nogil=True, cache=True)
-def _gain(grade, exponential):
-    if grade < 0:
-        return 0.0
-    return 2.0**grade - 1 if exponential else float(grade)

@@ -21,7 +21,8 @@ import numba
 import numpy as np
 from numba import njit
 
-from .matching import in_threads, match
+from .matching import in_threads, match, take_ragged
+from .one_pass import Names
 from .parse_float import MOST, nearest_double, powers_of_five
 
 NEWLINE, HASH, MINUS, PLUS, POINT, ZERO, NINE = 10, 35, 45, 43, 46, 48, 57
@@ -52,6 +53,11 @@ class Table(NamedTuple):
         lines = slice(self.offsets[i], self.offsets[i + 1])
         starts, lengths = self.starts[lines].tolist(), self.lengths[lines].tolist()
         return [self.text[s : s + n].tobytes() for s, n in zip(starts, lengths)]
+
+    def names_of(self, rows):
+        """The documents of the queries `rows`, end to end, as `Names`."""
+        pick, _ = take_ragged(self.offsets, rows)
+        return Names(self.text, self.starts, self.lengths).take(pick)
 
     def documents(self):
         """The documents of every query, as lists of str."""
@@ -124,14 +130,6 @@ def read_table(path, kind):
         kept = np.concatenate([np.arange(a, b) for a, b in zip(rows, last)])
         columns = tuple(column[kept] for column in columns)
     return _table(path, text, kind, *columns)
-
-
-def take_ragged(offsets, rows):
-    """(pick, new_offsets): the indices of the entries of ragged `rows`, end to end, and where each row then begins."""
-    rows = np.asarray(rows, dtype=np.int64)
-    lengths = offsets[rows + 1] - offsets[rows]
-    new = np.concatenate([[0], np.cumsum(lengths)])
-    return np.arange(new[-1]) + np.repeat(offsets[rows] - new[:-1], lengths), new
 
 
 def scores_of(run, judged):

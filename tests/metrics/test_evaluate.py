@@ -122,6 +122,11 @@ def as_dicts(ids, values):
     return {f"q{i:03}": {f"{d:09}": v for d, v in zip(*row) if d >= 0} for i, row in enumerate(zip(ids, values))}
 
 
+def test_padding_does_not_tie_with_a_score_of_minus_infinity():
+    options = {"measures": "mrr", "scores": [[1.0, -np.inf, np.nan]]}
+    assert metrics.evaluate_arrays([[7]], [[1]], [[3, 7, -1]], **options)["mrr"] == 0.5
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_arrays_equal_dictionaries(seed):
     judged, grades, retrieved, scores = random_arrays(seed)
@@ -196,6 +201,17 @@ def test_triples_are_read_like_dictionaries():
     qrels = [(q, d, g) for q, judged in QRELS.items() for d, g in judged.items()]
     run = ((q, d, s) for q, found in RUN.items() for d, s in found.items())
     assert metrics.evaluate(qrels, run, ["map", "ndcg"]) == metrics.evaluate(QRELS, RUN, ["map", "ndcg"])
+
+
+def test_grades_may_be_large():
+    qrels = {"q": {"a": 999, "b": 5, "c": -3, "d": 70}}
+    values = metrics.evaluate(qrels, {"q": {"b": 3.0, "a": 2.0, "c": 1.0}}, ["ndcg", "ndcg_exponential@1", "err"])
+    ideal = 999 + 70 / np.log2(3) + 5 / 2
+    assert values["ndcg"]["q"] == pytest.approx((5 + 999 / np.log2(3)) / ideal)
+    assert values["ndcg_exponential@1"]["q"] == pytest.approx(31 / (2.0**999 - 1))
+    assert values["err"]["q"] == pytest.approx(0.5)
+    with pytest.raises(ValueError, match="measures: expected grades up to 1000"):
+        metrics.evaluate({"q": {"a": 1001}}, {"q": {"a": 1.0}}, "err")
 
 
 def test_scores_are_compared_in_float64_and_infinities_are_scores():
