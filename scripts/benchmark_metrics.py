@@ -53,11 +53,12 @@ def make_case(queries, depth, relevant, seed):
     """Ids, grades and scores in arrays, and the same as dictionaries; half of the relevant documents are retrieved."""
     rng = np.random.default_rng(seed)
     retrieved = np.stack([rng.choice(50 * depth, depth, replace=False) for _ in range(queries)])
-    scores = -np.sort(-rng.random((queries, depth)), axis=1)
+    scores = -np.sort(-rng.random((queries, depth), dtype=np.float32), axis=1)  # pytrec_eval keeps float32
     found = np.stack([rng.permutation(depth)[: relevant // 2] for _ in range(queries)])
     missed = 50 * depth + np.tile(np.arange(relevant - relevant // 2), (queries, 1))
     judged = np.hstack([np.take_along_axis(retrieved, found, axis=1), missed])
     grades = rng.integers(1, 4, judged.shape)
+    scores = scores.astype(np.float64)
     qrels, run = as_dicts(judged, grades), as_dicts(retrieved, scores)
     return {"judged": judged, "grades": grades, "retrieved": retrieved, "scores": scores, "qrels": qrels, "run": run}
 

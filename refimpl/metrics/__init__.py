@@ -1,59 +1,51 @@
-"""How good is a ranking, a classifier, an experiment?"""
+"""How good is a ranking, a classifier, an experiment?
 
-from .evaluate import Evaluator, evaluate, evaluate_arrays, mean
-from .ranking import (
-    average_precision,
-    bpref,
-    dcg_at_k,
-    expected_reciprocal_rank,
-    hit_rate_at_k,
-    label_ranking_average_precision,
-    ndcg_at_k,
-    pad_ragged,
-    precision_at_k,
-    r_precision,
-    rank_biased_precision,
-    recall_at_k,
-    reciprocal_rank,
-)
-from .ties import (
-    tie_averaged_average_precision,
-    tie_averaged_dcg_at_k,
-    tie_averaged_hit_rate_at_k,
-    tie_averaged_ndcg_at_k,
-    tie_averaged_precision_at_k,
-    tie_averaged_r_precision,
-    tie_averaged_recall_at_k,
-    tie_averaged_reciprocal_rank,
-)
-from .trec import read_qrels, read_run
+A name is imported from its file when it is first used, so that ranking a few lists does not wait for what compiles, and
+an evaluation does not wait for scipy.
+"""
 
-__all__ = [
-    "Evaluator",
-    "average_precision",
-    "bpref",
-    "dcg_at_k",
-    "evaluate",
-    "evaluate_arrays",
-    "expected_reciprocal_rank",
-    "hit_rate_at_k",
-    "label_ranking_average_precision",
-    "mean",
-    "ndcg_at_k",
-    "pad_ragged",
-    "precision_at_k",
-    "r_precision",
-    "rank_biased_precision",
-    "read_qrels",
-    "read_run",
-    "recall_at_k",
-    "reciprocal_rank",
-    "tie_averaged_average_precision",
-    "tie_averaged_dcg_at_k",
-    "tie_averaged_hit_rate_at_k",
-    "tie_averaged_ndcg_at_k",
-    "tie_averaged_precision_at_k",
-    "tie_averaged_r_precision",
-    "tie_averaged_recall_at_k",
-    "tie_averaged_reciprocal_rank",
-]
+import importlib
+
+_NAMES = {
+    "ranking": (
+        "precision_at_k", "recall_at_k", "hit_rate_at_k", "r_precision", "reciprocal_rank", "average_precision",
+        "rank_biased_precision", "bpref", "dcg_at_k", "ndcg_at_k", "expected_reciprocal_rank",
+        "label_ranking_average_precision", "pad_ragged",
+    ),  # fmt: skip
+    "ties": (
+        "tie_averaged_precision_at_k", "tie_averaged_recall_at_k", "tie_averaged_r_precision",
+        "tie_averaged_reciprocal_rank", "tie_averaged_hit_rate_at_k", "tie_averaged_average_precision",
+        "tie_averaged_dcg_at_k", "tie_averaged_ndcg_at_k",
+    ),  # fmt: skip
+    "evaluation": (
+        "evaluate", "evaluate_arrays", "mean", "Evaluator",
+    ),  # fmt: skip
+    "trec": (
+        "read_qrels", "read_run",
+    ),  # fmt: skip
+    "significance": (
+        "paired_t_test", "paired_randomization_test", "effect_size", "win_tie_loss", "bootstrap_interval", "holm",
+        "benjamini_hochberg", "power", "queries_needed", "Comparison", "compare", "as_markdown", "as_latex",
+    ),  # fmt: skip
+    "classification": (
+        "confusion_matrix", "accuracy", "precision_recall_f1", "roc_curve", "roc_auc", "precision_recall_curve",
+        "pr_auc", "log_loss", "brier_score", "calibration_curve", "expected_calibration_error",
+    ),  # fmt: skip
+    "regression": (
+        "mean_squared_error", "mean_absolute_error", "huber",
+    ),  # fmt: skip
+}
+_HOME = {name: home for home, names in _NAMES.items() for name in names}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name):
+    if name in _HOME:
+        globals()[name] = value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *_HOME})

@@ -196,7 +196,8 @@ def _measure(
     at_grade = np.zeros(top + 1 if 0 <= top < 256 else 0, np.int64)
     for q in range(first, last):
         begin, end, retrieved = judged_offsets[q], judged_offsets[q + 1], counts[q]
-        n_found, n_relevant, n_judged = 0, 0, 0
+        n_found, n_judged = 0, 0
+        n_relevant = np.int64(0)  # a plain 0 is a type of its own, for which _value would be compiled once more
         for i in range(begin, end):
             n_judged += grades[i] >= 0
             n_relevant += grades[i] >= 0 and grades[i] >= level

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refimpl import metrics
+from refimpl.metrics import trec
 from refimpl.metrics.matching import match
 from refimpl.metrics.parse_float import nearest_double, powers_of_five
 
@@ -160,11 +161,11 @@ def test_match_finds_what_a_dictionary_finds(lists):
 def test_equal_hashes_of_different_names_cost_time_and_not_correctness(written, monkeypatch):
     qrels, run = written("q 0 aa 1\nq 0 cc 1\n", "qrels"), written("q Q0 aa 1 0.2 s\nq Q0 bb 2 0.5 s\n", "run")
     expected = metrics.evaluate(qrels, run, ["mrr", "recall"])
-    read = metrics.trec.read_table
+    read = trec.read_table
 
     def with_one_hash_for_all(path, kind):
         table = read(path, kind)
         return table._replace(keys=np.zeros_like(table.keys))
 
-    monkeypatch.setattr(metrics.trec, "read_table", with_one_hash_for_all)
+    monkeypatch.setattr(trec, "read_table", with_one_hash_for_all)
     assert metrics.evaluate(qrels, run, ["mrr", "recall"]) == expected == {"mrr": {"q": 0.5}, "recall": {"q": 0.5}}

@@ -226,7 +226,7 @@ def _look_up(runs, documents, queries):
         if {type(next(iter(run), "")) for run in some} != {str}:
             for run, query in zip(some, names):
                 _check_names(run, "run", query)
-    scores = np.frombuffer(b"".join(scores), dtype=np.float64)
+    scores = np.frombuffer(bytearray().join(scores), dtype=np.float64)
     if np.isnan(scores).any():
         _check_scores(runs, queries)
     return scores, np.concatenate(found)
@@ -276,7 +276,7 @@ def _as_names(lists, rows, queries, name):
         for i in rows:
             _check_names(lists[i], name, queries[i])
         raise ValueError(f"{name}: expected document ids that are text, got lone surrogates") from None
-    text = np.frombuffer(joined + b"\0", dtype=np.uint8)
+    text = np.frombuffer(bytearray(joined) + b"\0", dtype=np.uint8)
     ends = np.flatnonzero(text == 0)
     if len(ends) != sum(map(len, some)):
         raise ValueError(f"{name}: expected document ids without NUL characters, got some")
