@@ -34,6 +34,24 @@ _NAMES = {
     "regression": (
         "mean_squared_error", "mean_absolute_error", "huber",
     ),  # fmt: skip
+    "online": (
+        "InteractionLog", "Rate", "click_through_rate", "click_through_rate_by_position", "wilson_interval", "Visits",
+        "visits", "TimeSpent", "time_spent", "average_time_spent", "PositionBias", "position_bias",
+        "corrected_click_through_rate", "IMPRESSION", "CLICK", "LEAVE",
+    ),  # fmt: skip
+    "experiments": (
+        "Difference", "assign", "sample_ratio_test", "sample_size_proportions", "sample_size_means",
+        "proportion_test", "mean_test", "ratio_of_sums", "ratio_test", "sequential_test",
+    ),  # fmt: skip
+    "interleaving": (
+        "team_draft", "team_draft_winner", "balanced", "balanced_winner", "Preference", "preference_test",
+    ),  # fmt: skip
+    "bandit": (
+        "ThompsonSampling",
+    ),  # fmt: skip
+    "simulator": (
+        "simulate_clicks", "simulate_cascade", "simulate_log",
+    ),  # fmt: skip
 }
 _HOME = {name: home for home, names in _NAMES.items() for name in names}
 

@@ -10,9 +10,9 @@ both, and the pairing takes that out. Three questions, in this order:
 
 and before the experiment: `queries_needed`. `compare` does all of it, and `as_markdown` and `as_latex` print it.
 
-a, b: (q,) real, finite, the values of both systems on the same queries in the same order. Source: Smucker, Allan,
-Carterette, A comparison of statistical significance tests for information retrieval evaluation, CIKM 2007; Sakai,
-Statistical reform in information retrieval?, SIGIR Forum 2014.
+a, b: (q,) real, finite, the values of both systems on the same queries in the same order.
+Source: Smucker, Allan, Carterette, A comparison of statistical significance tests for information retrieval
+evaluation, CIKM 2007; Sakai, Statistical reform in information retrieval?, SIGIR Forum 2014.
 """
 
 import math

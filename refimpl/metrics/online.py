@@ -1,0 +1,308 @@
+"""What users do with the suggestions: measures of an interaction log.
+
+A log is a table of events, one row each, in any order (`InteractionLog`): who, in answer to which query, which image,
+at which position, what happened, and when. A query is one page of results that one user saw; each (query, image) pair
+was shown to that user once, at one position.
+
+    user  query  image  position  type          time
+       7     31    904         0  IMPRESSION    1717.2     shown
+       7     31    118         1  IMPRESSION    1717.2
+       7     31    118         1  CLICK         1719.9     opened
+       7     31    118         1  LEAVE         1741.0     closed: 21.1 s on the image
+
+Three measures, and what each must get right:
+
+    click-through rate   an impression is clicked or not, however often; with an interval, since few clicks say little
+    time spent           a visit that crosses midnight belongs to two days, and midnight is where the user is
+    relevance            users click what is on top: clicks divided by the chance that the position was looked at
+"""
+
+import datetime
+import zoneinfo
+from typing import NamedTuple
+
+import numpy as np
+from scipy import special
+
+from ..validation import check_array, check_choice, check_integer, check_number
+
+IMPRESSION, CLICK, LEAVE = 0, 1, 2
+
+
+class InteractionLog(NamedTuple):
+    """Columns of n events. Users, queries and images are integers, positions count from 0, time is in seconds UTC."""
+
+    user: np.ndarray  # (n,) integers
+    query: np.ndarray  # (n,) integers
+    image: np.ndarray  # (n,) integers
+    position: np.ndarray  # (n,) integers >= 0
+    type: np.ndarray  # (n,) IMPRESSION, CLICK or LEAVE
+    time: np.ndarray  # (n,) real, finite
+
+
+# ---- Click-through rate ---------------------------------------------------------------------------------------------
+
+
+class Rate(NamedTuple):
+    """Clicked of shown, and an interval for the rate; numbers, or arrays with one entry a group."""
+
+    clicks: np.ndarray
+    impressions: np.ndarray
+    rate: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def click_through_rate(log, *, confidence=0.95):
+    """The share of shown images that were clicked: a `Rate` of numbers, with the Wilson interval.
+
+    An impression counts as clicked once, however many clicks it got. Raises if something was clicked that was not
+    shown. The interval takes impressions as independent; those of one user are not, so compare two rates by user
+    (`experiments.ratio_test`) and not by their intervals.
+    """
+    clicked = _clicked(_checked(log))[1]
+    return _rate(np.array(clicked.sum()), np.array(len(clicked)), confidence)
+
+
+def click_through_rate_by_position(log, *, confidence=0.95):
+    """The same for each position from 0 to the last one shown, as arrays; NaN where nothing was shown."""
+    shown, clicked = _clicked(_checked(log))
+    impressions = np.bincount(shown.position)
+    return _rate(np.bincount(shown.position, clicked).astype(np.int64), impressions, confidence)
+
+
+def wilson_interval(successes, trials, confidence=0.95):
+    """(low, high) for a probability of which `successes` of `trials` came true; numbers or arrays.
+
+        (p + z^2/2n +- z sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n)
+
+    Stays within [0, 1] and is not empty at 0 or n successes, where the usual p +- z sd is. NaN without trials.
+    Source: Wilson, Probable inference, JASA 1927; Brown, Cai, DasGupta, Interval estimation for a binomial
+    proportion, 2001.
+    """
+    n = check_array(trials, "trials", finite=True).astype(np.float64)
+    x = check_array(successes, "successes", shape=n.shape, finite=True).astype(np.float64)
+    if (x < 0).any() or (x > n).any():
+        raise ValueError("successes: expected values from 0 to trials, got others")
+    z = special.ndtri((1 + check_number(confidence, "confidence", above=0, below=1)) / 2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        p = x / n
+        half = z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+        low, high = ((p + z * z / (2 * n) + sign * half) / (1 + z * z / n) for sign in (-1, 1))
+    return np.where(x == 0, np.where(n > 0, 0.0, np.nan), low), np.where(x == n, np.where(n > 0, 1.0, np.nan), high)
+
+
+# ---- Time spent -----------------------------------------------------------------------------------------------------
+
+
+class Visits(NamedTuple):
+    """Times that users spent on suggested images: n intervals, in seconds since 1970 UTC."""
+
+    user: np.ndarray  # (n,)
+    start: np.ndarray  # (n,) float64
+    end: np.ndarray  # (n,) float64, >= start
+
+
+def visits(log, *, longest=1800.0):
+    """The `Visits` of a log: from each click to the user's next event, or `longest` seconds, whichever is first.
+
+    The next event - closing the image, another click, another page shown - ends it. A click with nothing within
+    `longest` seconds after it was left open, and nobody knows for how long: it counts as 0 seconds, so what is measured
+    is a lower bound.
+    """
+    log = _checked(log)
+    longest = check_number(longest, "longest", above=0)
+    order = np.lexsort((np.arange(len(log.time)), log.time, log.user))
+    user, time, kind = log.user[order], log.time[order].astype(np.float64), log.type[order]
+    following = np.append(time[1:], np.inf)
+    following[np.append(user[1:] != user[:-1], True)] = np.inf
+    stay = np.where(following - time <= longest, following - time, 0.0)
+    clicks = kind == CLICK
+    return Visits(user[clicks], time[clicks], (time + stay)[clicks])
+
+
+class TimeSpent(NamedTuple):
+    """Time spent in each calendar period in which anyone spent any, in order."""
+
+    period: list  # first days, datetime.date
+    seconds: np.ndarray  # (p,) of all users together
+    users: np.ndarray  # (p,) users with a visit in the period
+    per_user: np.ndarray  # (p,) seconds / users
+
+
+def time_spent(spent, period="day", time_zone="UTC"):
+    """Seconds spent on suggested images in each day, week (from Monday) or month, and per active user: `TimeSpent`.
+
+    Days begin at midnight in `time_zone`: the name of one zone, or a {user: name} dictionary with every user's own. A
+    visit that crosses a boundary is divided there. A day in which clocks change has 23 or 25 hours, and is a day.
+    """
+    check_choice(period, "period", ("day", "week", "month"))
+    user = check_array(spent.user, "user", ndim=1)
+    start = check_array(spent.start, "start", shape=user.shape, finite=True)
+    end = check_array(spent.end, "end", shape=user.shape, finite=True)
+    if (end < start).any():
+        raise ValueError("end: expected visits that do not end before they start, got others")
+    seconds, active = {}, {}
+    for name, rows in _by_zone(user, time_zone).items():
+        days, edges = _periods(start[rows], end[rows], period, name)
+        first = np.searchsorted(edges, start[rows], side="right") - 1
+        last = np.maximum(np.searchsorted(edges, end[rows], side="left") - 1, first)
+        for i, begin, stop, a, b in zip(user[rows], start[rows], end[rows], first, last):
+            for p in range(a, b + 1):
+                seconds[days[p]] = seconds.get(days[p], 0.0) + min(stop, edges[p + 1]) - max(begin, edges[p])
+                active.setdefault(days[p], set()).add(int(i))
+    period = sorted(seconds)
+    total, users = np.array([seconds[d] for d in period]), np.array([len(active[d]) for d in period], dtype=np.int64)
+    return TimeSpent(period, total, users, total / np.maximum(users, 1))
+
+
+def average_time_spent(log, period="day", time_zone="UTC", *, longest=1800.0):
+    """The mean over the periods of the seconds that an active user spends on suggested images in one; 0 without visits.
+
+    Chapter 2's average daily, weekly and monthly time. An active user is one with a click in the period, and every
+    period counts the same, so that a quiet day is not lost among busy ones.
+    """
+    spent = time_spent(visits(log, longest=longest), period, time_zone)
+    return float(spent.per_user.mean()) if len(spent.period) else 0.0
+
+
+def _by_zone(user, time_zone):
+    """{zone name: rows of its users}"""
+    if isinstance(time_zone, str):
+        return {time_zone: np.arange(len(user))}
+    missing = sorted(set(user.tolist()) - set(time_zone))
+    if missing:
+        raise ValueError(f"time_zone: expected a zone for every user, got none for {missing[:3]}")
+    names = np.array([time_zone[u] for u in user.tolist()], dtype=object)
+    return {name: np.flatnonzero(names == name) for name in sorted(set(names.tolist()))}
+
+
+def _periods(start, end, period, name):
+    """(first days, edges): the local calendar periods from the first start to the last end, edges in seconds UTC."""
+    if not len(start):
+        return [], np.zeros(1)
+    try:
+        zone = datetime.UTC if name == "UTC" else zoneinfo.ZoneInfo(name)  # UTC needs no database
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError) as error:
+        raise ValueError(f"time_zone: expected a name such as 'Europe/Paris', got {name!r} ({error})") from None
+    day = datetime.datetime.fromtimestamp(float(start.min()), zone).date()
+    if period == "week":
+        day -= datetime.timedelta(days=day.weekday())
+    elif period == "month":
+        day = day.replace(day=1)
+    days, edges = [], []
+    while not edges or edges[-1] <= end.max():
+        days.append(day)
+        edges.append(datetime.datetime(day.year, day.month, day.day, tzinfo=zone).timestamp())
+        if period == "month":
+            day = (day + datetime.timedelta(days=31)).replace(day=1)
+        else:
+            day += datetime.timedelta(days=7 if period == "week" else 1)
+    edges.append(datetime.datetime(day.year, day.month, day.day, tzinfo=zone).timestamp())
+    return days, np.array(edges)
+
+
+# ---- Position bias --------------------------------------------------------------------------------------------------
+
+
+class PositionBias(NamedTuple):
+    """A position-based click model: P(click) = examination[position] * attraction[item]."""
+
+    examination: np.ndarray  # (k,), relative to position 0, which is 1
+    attraction: np.ndarray  # (m,)
+
+
+def position_bias(item, position, clicked, *, n_iter=200, tol=1e-7):
+    """Which positions are looked at and which items are clicked when they are, from a log: a `PositionBias`.
+
+    item (n,) integers 0 .. m - 1, such as (query, image) pairs; position (n,) integers; clicked (n,) bool; one entry
+    an impression. Maximum likelihood by expectation maximisation. Where there was no click, either it was not looked
+    at or it did not attract:
+
+        P(looked at | no click) = e (1 - a) / (1 - e a)        P(attractive | no click) = a (1 - e) / (1 - e a)
+
+    and e and a become the means of these (1 after a click) over the impressions of a position and of an item. Items
+    must have been shown at several positions; if each always had the same one, bias and attraction cannot be told
+    apart.
+    Source: Craswell et al., An experimental comparison of click position-bias models, WSDM 2008; Wang et al.,
+    Position bias estimation for unbiased learning to rank in personal search, WSDM 2018.
+    """
+    item, position = _indices(item, "item"), _indices(position, "position")
+    clicked = check_array(clicked, "clicked", shape=item.shape, dtypes=(bool,)).astype(np.float64)
+    position = check_array(position, "position", shape=item.shape)
+    n_iter = check_integer(n_iter, "n_iter", minimum=1)
+    shown_at, shown = np.bincount(position), np.bincount(item)
+    examination, attraction = np.full(len(shown_at), 0.5), np.full(len(shown), 0.5)
+    for _ in range(n_iter):
+        e, a = examination[position], attraction[item]
+        neither = np.maximum(1 - e * a, 1e-12)
+        looked = np.where(clicked > 0, 1.0, e * (1 - a) / neither)
+        attracted = np.where(clicked > 0, 1.0, a * (1 - e) / neither)
+        before = examination
+        examination = np.bincount(position, looked) / np.maximum(shown_at, 1)
+        attraction = np.bincount(item, attracted) / np.maximum(shown, 1)
+        if np.abs(examination - before).max() < tol:
+            break
+    top = examination[0] if examination[0] > 0 else 1.0
+    return PositionBias(examination / top, np.minimum(attraction * top, 1.0))
+
+
+def corrected_click_through_rate(item, position, clicked, examination):
+    """(m,): for each item, its clicks each divided by the examination of its position, over its impressions.
+
+        1/n sum over impressions of  clicked / e(position)
+
+    Unbiased for the attraction when the position-based model holds and e is right, whatever put the items where they
+    were; it can exceed 1 by chance, and varies much where e is small. NaN for items never shown.
+    Source: Joachims, Swaminathan, Schnabel, Unbiased learning-to-rank with biased feedback, WSDM 2017.
+    """
+    item, position = _indices(item, "item"), _indices(position, "position")
+    clicked = check_array(clicked, "clicked", shape=item.shape, dtypes=(bool,))
+    position = check_array(position, "position", shape=item.shape)
+    examination = check_array(examination, "examination", ndim=1, finite=True, min_rows=int(position.max()) + 1)
+    if (examination[position] <= 0).any():
+        raise ValueError("examination: expected values above 0 at every position that was shown, got others")
+    with np.errstate(invalid="ignore"):
+        return np.bincount(item, clicked / examination[position]) / np.bincount(item)
+
+
+# ---- Checks ---------------------------------------------------------------------------------------------------------
+
+
+def _checked(log):
+    user = _indices(log.user, "user", least=None)
+    same = {"shape": user.shape}
+    columns = [check_array(_indices(getattr(log, c), c, least=None), c, **same) for c in ("query", "image")]
+    position = check_array(_indices(log.position, "position"), "position", **same)
+    kind = check_array(_indices(log.type, "type"), "type", **same)
+    if kind.max() > LEAVE:
+        raise ValueError(f"type: expected IMPRESSION, CLICK or LEAVE (0, 1, 2), got {kind.max()}")
+    return InteractionLog(user, *columns, position, kind, check_array(log.time, "time", finite=True, **same))
+
+
+def _indices(values, name, least=0):
+    values = check_array(values, name, ndim=1, min_rows=1)
+    if values.dtype.kind not in "iu" or (least is not None and values.min() < least):
+        wanted = "integers" if least is None else "integers >= 0"
+        raise ValueError(f"{name}: expected {wanted}, got {values.dtype} from {values.min()}")
+    return values.astype(np.int64)
+
+
+def _clicked(log):
+    """(the impressions, clicked (n,) bool)"""
+    key = np.stack([log.user, log.query, log.image, log.position], axis=1)
+    shown = log.type == IMPRESSION
+    names, inverse = np.unique(key, axis=0, return_inverse=True)
+    inverse = inverse.ravel()
+    times_shown = np.bincount(inverse[shown], minlength=len(names))
+    was_clicked = np.bincount(inverse[log.type == CLICK], minlength=len(names)) > 0
+    if (times_shown > 1).any():
+        raise ValueError("log: expected one impression for a (user, query, image, position), got several")
+    if (was_clicked & (times_shown == 0)).any():
+        raise ValueError("log: expected clicks on what was shown, got one on what was not")
+    return InteractionLog(*(column[shown] for column in log)), was_clicked[inverse[shown]]
+
+
+def _rate(clicks, impressions, confidence):
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return Rate(clicks, impressions, clicks / impressions, *wilson_interval(clicks, impressions, confidence))
