@@ -104,7 +104,7 @@ class Index:
         self._dimension = None
 
     def __len__(self):
-        return 0 if self._dimension is None else int(self._live.sum())
+        return 0 if self._dimension is None else self._n_live
 
     @property
     def ids(self):
@@ -157,16 +157,18 @@ class Index:
         """The k nearest of each query (n, d) -> Neighbors. `allow`: a bool for each of self.ids, or ids."""
         k = check_integer(k, "k", minimum=1)
         queries, open_rows = self._check_search(queries, allow)
-        k_found = min(k, max(1, int(open_rows.sum())))
+        k_found = min(k, max(1, len(self) if open_rows is self._live else int(open_rows.sum())))
         with thread_count(threads):
             found, distances = self._nearest(queries, k_found, open_rows)
+        if k_found == k:
+            return Neighbors(found, distances)
         ids, full = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), np.inf, np.float32)
         ids[:, :k_found], full[:, :k_found] = found, distances
         return Neighbors(ids, full)
 
     def _nearest(self, queries, k, open_rows):
         """The structure's candidates and the tail's, measured exactly."""
-        n_open = int(open_rows[: self._built].sum())
+        n_open = int(np.count_nonzero(open_rows[: self._built]))
         if n_open <= self._scan_limit():
             candidates = self._scan(queries, k, np.flatnonzero(open_rows))
         else:
@@ -229,12 +231,12 @@ class Index:
         return ids
 
     def _normal_form(self, vectors, name):
-        """float32 vectors, of unit length for "cosine", and their norms."""
+        """float32 vectors, of unit length for "cosine", and their norms (not for "l2")."""
         with np.errstate(over="ignore"):
             stored = np.ascontiguousarray(vectors, np.float32)
         if not np.isfinite(stored).all():
             raise ValueError(f"{name}: expected values within float32, got {np.abs(vectors).max()}")
-        norms = np.sqrt((stored.astype(np.float64) ** 2).sum(1))
+        norms = np.zeros(0) if self.metric == "l2" else np.sqrt((stored.astype(np.float64) ** 2).sum(1))
         if self.metric == "cosine":
             if (norms == 0).any():
                 raise ValueError(f"{name}: expected nonzero vectors for cosine, got zeros in row {norms.argmin()}")
@@ -267,13 +269,15 @@ class Index:
         self._changed()
 
     def _changed(self):
-        """After every change of the rows: the live ones by id."""
-        live = np.flatnonzero(self._live)
-        self._by_id = live[np.argsort(self._ids[live], kind="stable")]
-        self._sorted_ids = self._ids[self._by_id]
+        """After every change of the rows."""
+        self._by_id, self._n_live = None, int(self._live.sum())
 
     def _rows_of(self, ids):
-        """The rows of live ids, -1 for ids that are not there."""
+        """The rows of live ids, -1 for others. O(log n) an id; at first after a change, O(n log n)."""
+        if self._by_id is None:
+            live = np.flatnonzero(self._live)
+            by_id = live[np.argsort(self._ids[live], kind="stable")]
+            self._sorted_ids, self._by_id = self._ids[by_id], by_id
         if len(self._sorted_ids) == 0:
             return np.full(np.shape(ids), -1, np.int64)
         at = np.minimum(np.searchsorted(self._sorted_ids, ids), len(self._sorted_ids) - 1)

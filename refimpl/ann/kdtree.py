@@ -9,9 +9,9 @@ where.
 
 The cut: the midpoint of the points' bounding box (sliding midpoint, Maneewongvatana and Mount 1999), which makes fat
 cells. The box is that of the points, not of the cell, so both sides get a point and no cut is wasted on empty space.
-Points that crowd together geometrically would make a deep tree of it: beyond depth 2 log2 n + 8 (of the top, then of
-a branch) it is at the median, so that a build takes O(n log n) whatever the data. Points that coincide are never
-cut: they share a leaf of any size.
+Points that crowd together geometrically would make a deep tree of it: beyond depth 2 log2 n + 8 it is at the median,
+so that a build takes O(n log n) whatever the data. Points that coincide are never cut: they share a leaf of any
+size.
 
 The bound. `side[j]` is how far the query is outside of the cell on axis j, and the squared distance to the cell is
 the sum of side[j]^2. Crossing a cut on axis j changes one term (Arya and Mount 1993, as scipy's cKDTree does it):
@@ -23,15 +23,16 @@ Layout in memory. Nodes are in preorder: the left child of node i is node i + 1.
     axis (nodes,) int32         the axis that is cut; a leaf holds minus the number of its blocks
     link (nodes,) int32         the right child; in a leaf its first block
     planes (nodes, 2) float64   the largest coordinate on the left, and the smallest on the right, of the cut
-    blocks (blocks, d, LANES)   float64 coordinates, dimension by dimension: one vector load takes one coordinate of
-                                LANES points. Leaves lie in the order of the tree, so near in space is near in memory.
+    blocks (blocks, d, LANES)   coordinates, dimension by dimension: one vector load takes one coordinate of LANES
+                                points; float32, or float64 where the last is computed ("ip"). Leaves lie in the order
+                                of the tree, so near in space is near in memory.
     rows (blocks, LANES) int32  which row of the data a lane holds, -1 for padding
 
-Exactness. Coordinates are float64 (float32 goes into it without loss) and squared distances are sums over j in
-order. Rounding is monotone, so |x_j - q_j| >= side[j] holds for what is computed, and the error of a bound over 256
-levels is below 2^-43 of it; bounds are shrunk by 2^-40 before they exclude anything. Neighbours are ordered by the
-float32 distance that is returned, then by id, and a cell is left out only if no distance in it can round to the
-worst.
+Exactness. Coordinates are float64 when computed with (float32 goes into it without loss) and squared distances are
+sums over j in order. Rounding is monotone, so |x_j - q_j| >= side[j] holds for what is computed, and the error of a
+bound over 256 levels is below 2^-43 of it; bounds are shrunk by 2^-40 before they exclude anything. Neighbours are
+ordered by the float32 distance that is returned, then by id, and a cell is left out only if no distance in it can
+round to the worst.
 
 Metrics. "cosine" searches among unit vectors, where |x - q|^2 = 2 (1 - cos). "ip" appends sqrt(M^2 - |x|^2) to each
 vector and 0 to the query, M the largest norm: then |x - q|^2 = M^2 + |q|^2 - 2 x.q ranks by inner product (Bachrach
@@ -42,7 +43,7 @@ from typing import NamedTuple
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, prange, types
+from numba import get_num_threads, njit, prange, types
 from numba.extending import intrinsic
 from numba.np import arrayobj
 
@@ -154,14 +155,14 @@ def _partition(points, rows, spare, spare_rows, start, end, axis, split):
 
 
 @njit(cache=True)
-def _grow(points, rows, spare, spare_rows, start, end, depth_limit, leaf_size, at, axis, link, planes):
-    """Write the nodes of the tree over points[start:end], in preorder, from node `at` on -> their end, the depth.
+def _grow(points, rows, spare, spare_rows, start, end, depth, depth_limit, leaf_size, at, axis, link, planes):
+    """Write the nodes of the tree over points[start:end], in preorder, from node `at` on -> their end, greatest depth.
 
-    Links count from `at`. A leaf is noted as axis = -(number of points), link = its first point.
+    Links count from `at`. A leaf: axis = -(number of points), link = its first point, planes[0] = its depth.
     """
     todo = np.empty((4 * depth_limit, 4), np.int64)  # start, end, the node it is the right child of, depth
-    todo[0, 0], todo[0, 1], todo[0, 2], todo[0, 3] = start, end, -1, 0
-    n_todo, node, deepest = 1, at, 0
+    todo[0, 0], todo[0, 1], todo[0, 2], todo[0, 3] = start, end, -1, depth
+    n_todo, node, deepest = 1, at, depth
     while n_todo:
         n_todo -= 1
         start, end, parent, depth = todo[n_todo, 0], todo[n_todo, 1], todo[n_todo, 2], todo[n_todo, 3]
@@ -172,6 +173,7 @@ def _grow(points, rows, spare, spare_rows, start, end, depth_limit, leaf_size, a
         if low == high:
             axis[node] = start - end
             link[node] = start
+            planes[node, 0] = depth
         else:
             split = _split_value(points, start, end, j, low, high, depth >= depth_limit)
             middle, low_edge, high_edge = _partition(points, rows, spare, spare_rows, start, end, j, split)
@@ -188,14 +190,16 @@ def _grow(points, rows, spare, spare_rows, start, end, depth_limit, leaf_size, a
 
 
 @njit(cache=True, parallel=True)
-def _grow_branches(points, rows, spare, spare_rows, starts, ends, depth_limit, leaf_size, axis, link, planes, grown):
+def _grow_branches(
+    points, rows, spare, spare_rows, starts, ends, depths, depth_limit, leaf_size, axis, link, planes, grown
+):
     """One subtree a branch. m points make fewer than 2 m nodes: that from point s on has room from node 2 s on."""
     for b in prange(len(starts)):
-        first = 2 * starts[b]
+        first, depth = 2 * starts[b], depths[b]
         grown[b, 0] = first
-        grown[b, 1], grown[b, 2] = _grow(
-            points, rows, spare, spare_rows, starts[b], ends[b], depth_limit, leaf_size, first, axis, link, planes
-        )
+        state = points, rows, spare, spare_rows
+        limits = depth, depth_limit, leaf_size
+        grown[b, 1], grown[b, 2] = _grow(*state, starts[b], ends[b], *limits, first, axis, link, planes)
 
 
 @njit(cache=True, parallel=True)
@@ -225,10 +229,10 @@ def _splice_branches(
 
 
 def build_tree(points, *, leaf_size=LANES):
-    """The Tree over points (n, d) float64, which it reorders. O(d n log n) time, n d numbers of scratch.
+    """The Tree over points (n, d), float32 or float64, which it reorders. O(d n log n) time, n d numbers of scratch.
 
-    The top is cut by one thread into some 16 to 32 branches, which grow independently: their shape and order, and so
-    the tree, do not depend on the number of threads.
+    The top is cut by one thread until there is work for all, then the branches grow independently. A node depends on
+    its points alone, so the tree is the same whatever the number of threads.
     """
     n, d = points.shape
     if n == 0:
@@ -238,12 +242,15 @@ def build_tree(points, *, leaf_size=LANES):
     axis, link = np.empty(4 * n, np.int32), np.empty(4 * n, np.int32)  # untouched room costs nothing
     planes, top = np.empty((4 * n, 2)), 2 * n
     state = points, rows, np.empty_like(points), np.empty_like(rows)
-    top_end, top_depth = _grow(*state, 0, n, depth_limit, max(leaf_size, n // 16), top, axis, link, planes)
+    share = max(leaf_size, n // (4 * get_num_threads()))
+    top_end, _ = _grow(*state, 0, n, 0, depth_limit, share, top, axis, link, planes)
     top_axis, top_link = axis[top:top_end].copy(), link[top:top_end].copy()
     branches = np.flatnonzero(top_axis < 0)
     starts = top_link[branches].astype(np.int64)
     grown = np.empty((len(starts), 3), np.int64)  # first node, end of nodes, depth
-    _grow_branches(*state, starts, starts - top_axis[branches], depth_limit, leaf_size, axis, link, planes, grown)
+    depths = planes[top + branches, 0].astype(np.int64)
+    ends = starts - top_axis[branches]
+    _grow_branches(*state, starts, ends, depths, depth_limit, leaf_size, axis, link, planes, grown)
 
     # Where each top node and each branch goes: a leaf of the top gives way to all nodes of its branch.
     sizes = np.ones(len(top_axis), np.int64)
@@ -255,9 +262,9 @@ def build_tree(points, *, leaf_size=LANES):
         np.empty(sizes.sum(), np.int32),
         np.empty(sizes.sum(), np.int32),
         np.empty((sizes.sum(), 2)),
-        np.empty((n_blocks.sum(), d, LANES)),
+        np.empty((n_blocks.sum(), d, LANES), points.dtype),
         np.empty((n_blocks.sum(), LANES), np.int32),
-        int(top_depth + grown[:, 2].max()),
+        int(grown[:, 2].max()),
         1,
     )
     inner = np.flatnonzero(top_axis >= 0)
@@ -273,7 +280,7 @@ def hang_leaf(tree, points, rows):
     """`tree` (None: no tree) and a leaf beside its root: points (m, d) with row numbers `rows` (m,). O(n + m)."""
     m, d = points.shape
     n_blocks = max(1, (m + LANES - 1) // LANES)  # one that is closed, if there are no points
-    padded, lane_rows = np.zeros((n_blocks * LANES, d)), np.full(n_blocks * LANES, -1, np.int32)
+    padded, lane_rows = np.zeros((n_blocks * LANES, d), points.dtype), np.full(n_blocks * LANES, -1, np.int32)
     padded[:m], lane_rows[:m] = points, rows
     blocks = np.ascontiguousarray(padded.reshape(n_blocks, LANES, d).transpose(0, 2, 1))
     first = 0 if tree is None else len(tree.blocks)
@@ -290,7 +297,8 @@ def hang_leaf(tree, points, rows):
 def block_distances(typing, blocks, at, query, query_at, d, limit, out):
     """out[lane] = sum_j (blocks[at + j LANES + lane] - query[query_at + j])^2; -> the lanes <= limit, as bits.
 
-    float64 arrays, offsets in elements from their start. The loop over j keeps LANES sums in vector registers.
+    blocks float32 or float64, the others float64; offsets in elements from their start. The loop over j keeps LANES
+    sums in vector registers.
     """
     index = types.intp
     signature = types.uint64(blocks, index, query, index, index, types.float64, out)
@@ -301,6 +309,7 @@ def block_distances(typing, blocks, at, query, query_at, d, limit, out):
         )
         at, query_at, d, limit = values[1], values[3], values[4], values[5]
         i64, vector = ir.IntType(64), ir.VectorType(ir.DoubleType(), LANES)
+        stored = ir.VectorType(context.get_data_type(signature.args[0].dtype), LANES)
         zero, one, block = ir.Constant(i64, 0), ir.Constant(i64, 1), builder.gep(blocks, [at])
         start, step, done = builder.block, builder.append_basic_block("step"), builder.append_basic_block("done")
         builder.branch(step)
@@ -308,7 +317,8 @@ def block_distances(typing, blocks, at, query, query_at, d, limit, out):
         builder.position_at_end(step)
         j, total = builder.phi(i64), builder.phi(vector)
         coordinates = builder.gep(block, [builder.mul(j, ir.Constant(i64, LANES))])
-        x = builder.load(builder.bitcast(coordinates, vector.as_pointer()), align=8)
+        x = builder.load(builder.bitcast(coordinates, stored.as_pointer()), align=4)
+        x = x if stored == vector else builder.fpext(x, vector)
         q = builder.load(builder.gep(query, [builder.add(query_at, j)]))
         gap = builder.fsub(x, in_every_lane(builder, q, LANES))
         next_total = builder.fadd(total, builder.fmul(gap, gap))
@@ -535,7 +545,7 @@ class KDTreeIndex(Index):
     eps          >= 0: distances up to (1 + eps) times the true ones will do; l2 in the stored form (index.py)
     max_leaves   at most so many leaves are searched for a query; None for an exact answer
 
-    Build O(d n log n); search O(log n) in few dimensions, O(n) in many. Coordinates are held in float64.
+    Build O(d n log n); search O(log n) in few dimensions, O(n) in many.
     """
 
     _STRUCTURE = ("_axis", "_link", "_planes", "_blocks", "_rows", "_depth")
@@ -547,10 +557,11 @@ class KDTreeIndex(Index):
         self.max_leaves = None if max_leaves is None else check_integer(max_leaves, "max_leaves", minimum=1)
 
     def _coordinates(self, vectors):
+        """A copy; for "ip" with the last coordinate to all digits: the bounds of the search stand on it."""
+        if self.metric != "ip":
+            return vectors.copy()
         points = vectors.astype(np.float64)
-        if self.metric == "ip":  # the last one to all digits: the bounds of the search stand on it
-            squares = (points[:, :-1] ** 2).sum(1)
-            points[:, -1] = np.sqrt(np.maximum(self._largest_norm**2 - squares, 0))
+        points[:, -1] = np.sqrt(np.maximum(self._largest_norm**2 - (points[:, :-1] ** 2).sum(1), 0))
         return points
 
     def _build(self):
@@ -569,8 +580,10 @@ class KDTreeIndex(Index):
 
     def _arguments(self, queries, open_rows):
         opening = self._opening if open_rows is self._live else open_tree(self._tree, open_rows)
-        shifts = self._largest_norm**2 + (queries.astype(np.float64) ** 2).sum(1)
-        return self._tree, self._lane_ids, opening, queries, {"metric": METRICS.index(self.metric), "shifts": shifts}
+        options = {"metric": METRICS.index(self.metric)}
+        if self.metric == "ip":
+            options["shifts"] = self._largest_norm**2 + (queries.astype(np.float64) ** 2).sum(1)
+        return self._tree, self._lane_ids, opening, queries, options
 
     def _nearest(self, queries, k, open_rows):
         *arguments, options = self._arguments(queries, open_rows)

@@ -145,7 +145,7 @@ def test_the_tree_stays_shallow_and_complete_on_data_that_defeat_midpoints(kind)
     }[kind]
     points = np.stack([x, x[::-1]], 1)
     tree, lane_ids, opening = planted(points)
-    assert tree.depth <= 2 * (2 * n.bit_length() + 8) + 2 * np.log2(n)  # the top's, then a branch's
+    assert tree.depth <= 2 * n.bit_length() + 8 + 2 * np.log2(n)
     queries = points[:: n // 7]
     ids, distances = search_tree(tree, lane_ids, opening, queries, 3)
     expected_ids, expected = nearest_by_sort(points, queries, 3)

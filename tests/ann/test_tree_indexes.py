@@ -1,5 +1,6 @@
 """The kd-tree, the forest, LSH and the Hamming scan as indexes: what all must do, and what each is for."""
 
+import itertools
 import tempfile
 from pathlib import Path
 
@@ -211,6 +212,40 @@ def test_lsh_buckets_hold_near_pairs_as_often_as_theory_says(metric):
     expected = float(success_probability(p, bits, tables))
     low, high = stats.binom.interval(1 - 1e-9, trials, expected)
     assert low <= met <= high
+
+
+@pytest.mark.parametrize("metric", ["l2", "cosine"])
+@given(st.integers(0, 1000), st.integers(1, 90))
+@settings(max_examples=30)
+def test_lsh_visits_the_cheapest_buckets_of_all_tables(metric, seed, probes):
+    """What is found with k = n is what lies in the `probes` cheapest buckets, listed one by one."""
+    tables, bits, n, d = 2, 4, 80, 5
+    vectors, query = normal(n, d, seed), normal(1, d, seed + 1)
+    width = 1.5 if metric == "l2" else None
+    index = structured(LSHIndex(metric=metric, tables=tables, bits=bits, probes=probes, width=width, seed=seed))
+    index.fit(vectors)
+    rows, _ = index._normal_form(np.concatenate([vectors, query]), "vectors")
+    along = (rows.astype(np.float64) @ index._directions).reshape(n + 1, tables, bits)
+    if metric == "l2":
+        along = (along + index._shifts) / width
+    values, found = np.floor(along) if metric == "l2" else (along >= 0).astype(float), []
+    for t in range(tables):
+        for step in itertools.product((-1, 0, 1), repeat=bits):
+            bucket, here = values[n, t] + step, along[n, t]
+            if metric == "l2":
+                costs = np.where(np.array(step) < 0, here - values[n, t], values[n, t] + 1 - here) ** 2
+            else:
+                costs = here**2
+                if not set(bucket) <= {0, 1}:
+                    continue
+            found.append(((costs * np.abs(step)).sum(), np.flatnonzero((values[:n, t] == bucket).all(1))))
+    found.sort(key=lambda item: item[0])
+    expected = set(np.concatenate([rows for _, rows in found[:probes]]).tolist())
+    ids = set(index.search(query, n).ids[0].tolist()) - {-1}
+    if metric == "cosine":
+        assert ids == expected
+    else:  # slabs share the buckets of a hash table, which can only add candidates
+        assert ids >= expected
 
 
 class Life(RuleBasedStateMachine):
