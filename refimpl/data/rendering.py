@@ -44,7 +44,7 @@ def pattern(kind, scale, phase, centre, size=CANVAS):
     """(size, size) float32 in [0, 1]: 1 where the body takes the second colour.
 
     kind     one of PATTERNS
-    scale    number of repetitions across the canvas; for the single figures, their size
+    scale    number of repetitions across the canvas; a single figure is the smaller, the larger it is
     phase    shift, in repetitions
     centre   (x, y) of the body in the unit square, where single figures sit
     """
@@ -58,7 +58,8 @@ def pattern(kind, scale, phase, centre, size=CANVAS):
     def inside(field):  # field: distance to the border in unit lengths, positive inside
         return np.clip(0.5 + field * size / 1.5, 0, 1)
 
-    u, v = (x - centre[0]) * scale / 2.2, (y - centre[1]) * scale / 2.2
+    zoom = 1 + scale / 8
+    u, v = (x - centre[0]) * zoom, (y - centre[1]) * zoom
     if kind == "stripes":
         mask = wave(y)
     elif kind == "columns":
@@ -82,10 +83,14 @@ def pattern(kind, scale, phase, centre, size=CANVAS):
         # Five straight sides, each from a tip (radius 0.28) to a notch: the same side over and over, by symmetry.
         angle = np.abs((np.arctan2(u, -v) + 0.2 * np.pi) % (0.4 * np.pi) - 0.2 * np.pi)
         along, away = np.hypot(u, v) * np.cos(angle), np.hypot(u, v) * np.sin(angle)
-        mask = inside((0.28 - along - away * np.tan(0.4 * np.pi)) * np.cos(0.4 * np.pi) * 2.2 / scale)
+        mask = inside((0.28 - along - away * np.tan(0.4 * np.pi)) * np.cos(0.4 * np.pi) / zoom)
     elif kind == "heart":
-        a, b = u / 0.21, -v / 0.21 + 0.1
-        mask = inside(-((a * a + b * b - 1) ** 3 - a * a * b * b * b) * 0.05)
+        # A square on its corner, and a disc on each of its upper sides.
+        half, side = np.abs(u), 0.3
+        offset = side / 8**0.5
+        square = (side / 2**0.5 - half - np.abs(v)) / 2**0.5
+        disc = side / 2 - np.hypot(half - offset, v + offset)
+        mask = inside(np.maximum(square, disc) / zoom)
     else:
         mask = np.zeros((size, size))
     return np.broadcast_to(mask, (size, size)).astype(np.float32)

@@ -1,0 +1,57 @@
+"""Draw the synthetic catalogue's contact sheet, docs/results/catalogue.png: every family, and the views of some items.
+
+    python scripts/catalogue_sheet.py
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from refimpl.data import COLOURS, FAMILIES, render_catalogue
+from refimpl.data.catalogue import draw_item
+
+PAPER = (238, 236, 232)
+TILE = 72  # pixels of a product, and of a view
+
+
+def product_sheet(rows, seed):
+    """A column for each family, `rows` items in each, without background: a Pillow image."""
+    sheet = Image.new("RGB", (TILE * len(FAMILIES), TILE * rows), PAPER)
+    for family in range(len(FAMILIES)):
+        for row in range(rows):
+            colour = (family * 3 + row * 2) % len(COLOURS)
+            item = draw_item(family, colour, np.random.default_rng([seed, family, row]))
+            picture = Image.fromarray(item).resize((TILE, TILE), Image.Resampling.LANCZOS)
+            sheet.paste(picture, (family * TILE, row * TILE), picture)
+    return sheet
+
+
+def view_sheet(rows, seed):
+    """A row for each of `rows` items, one view of it a column."""
+    catalogue = render_catalogue(13 * rows, len(FAMILIES), size=TILE, seed=seed)
+    items = catalogue.images.reshape(13 * rows, len(FAMILIES), TILE, TILE, 3)[::13]  # a step that changes the family
+    return Image.fromarray(items.transpose(0, 2, 1, 3, 4).reshape(rows * TILE, len(FAMILIES) * TILE, 3))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent.parent / "docs" / "results" / "catalogue.png")
+    parser.add_argument("--seed", type=int, default=7)
+    arguments = parser.parse_args()
+    if arguments.seed < 0:
+        parser.error(f"--seed: expected an integer >= 0, got {arguments.seed}")
+    top, bottom = product_sheet(5, arguments.seed), view_sheet(5, arguments.seed)
+    sheet = Image.new("RGB", (top.width, top.height + TILE // 6 + bottom.height), PAPER)
+    sheet.paste(top, (0, 0))
+    sheet.paste(bottom, (0, top.height + TILE // 6))
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    # 256 colours of its own keep the file small; the picture is for people to look at.
+    colours = sheet.quantize(256, Image.Quantize.MEDIANCUT)
+    sheet.quantize(palette=colours, dither=Image.Dither.FLOYDSTEINBERG).save(arguments.out, optimize=True)
+    print(f"{arguments.out}: {sheet.width} x {sheet.height}, {arguments.out.stat().st_size // 1000} kB")
+
+
+if __name__ == "__main__":
+    main()
