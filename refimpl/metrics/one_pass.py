@@ -173,42 +173,50 @@ def measure(plan, grades, ranks, judged_offsets, counts, *, level=1, top=1, judg
     the judged documents of a query in order is an insertion sort, quadratic in their number; the rest is linear.
     """
     kinds, cutoffs, persistence = plan
-    q = len(counts)
-    exponential = np.isin(kinds, (DCG_EXP, NDCG_EXP, ERR)).any()
-    if exponential and top > 1000:
+    if top > 1000 and np.isin(kinds, (DCG_EXP, NDCG_EXP, ERR)).any():
         raise ValueError(f"measures: expected grades up to 1000 for a gain of 2^grade, got {top}")
+    levels = np.arange(max(top, 0) + 1)
+    if top > 255:  # the kernel counts grades, so few different ones are numbered: levels[code] is the grade
+        levels = np.unique(np.append(grades[grades >= 0], 0))
+        grades = np.where(grades < 0, -1, np.searchsorted(levels, grades))
+        level = int(np.searchsorted(levels, level))
+    gains = np.stack([levels, np.exp2(np.minimum(levels, 1000)) - 1])
     most = int(np.diff(judged_offsets).max(initial=0))
     deepest = max(int(counts.max(initial=0)), most)
     discounts = np.concatenate([[np.inf], np.log2(np.arange(2, deepest + 3))])  # discounts[rank]
-    gains = np.exp2(np.arange(max(top, 0) + 1.0)) - 1 if exponential else np.zeros(1)  # gains[grade], exponential
-    values = np.empty((len(kinds), q))
-    args = kinds, cutoffs, persistence, grades, ranks, judged_offsets, counts, level, top, judged_only
-    in_threads(q, _measure, *args, most, discounts, gains, 2.0 ** min(top, 1000), values)
+    values = np.empty((len(kinds), len(counts)))
+    args = kinds, cutoffs, persistence, grades, ranks, judged_offsets, counts, level, judged_only
+    in_threads(len(counts), _measure, *args, most, discounts, gains, 2.0 ** min(top, 1000), values)
     return values
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _measure(
-    first, last, kinds, cutoffs, persistence, grades, ranks, judged_offsets, counts, level, top, judged_only,
+    first, last, kinds, cutoffs, persistence, grades, ranks, judged_offsets, counts, level, judged_only,
     most, discounts, gains, scale, values,
 ):  # fmt: skip
     rank, grade, best = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.int64)
-    at_grade = np.zeros(top + 1 if 0 <= top < 256 else 0, np.int64)
+    at_grade = np.zeros(gains.shape[1], np.int64)
     for q in range(first, last):
-        begin, end, retrieved = judged_offsets[q], judged_offsets[q + 1], counts[q]
-        n_found, n_judged = 0, 0
+        retrieved, n_found, n_judged, n_best = counts[q], 0, 0, 0
         n_relevant = np.int64(0)  # a plain 0 is a type of its own, for which _value would be compiled once more
-        for i in range(begin, end):
-            n_judged += grades[i] >= 0
-            n_relevant += grades[i] >= 0 and grades[i] >= level
-            if grades[i] >= 0 and 0 < ranks[i] <= retrieved:  # into its place by rank
-                j = n_found
-                while j > 0 and rank[j - 1] > ranks[i]:
-                    rank[j], grade[j] = rank[j - 1], grade[j - 1]
-                    j -= 1
-                rank[j], grade[j] = ranks[i], grades[i]
-                n_found += 1
-        n_best = _ideal_order(grades, begin, end, at_grade, best)
+        for i in range(judged_offsets[q], judged_offsets[q + 1]):
+            if grades[i] >= 0:
+                at_grade[grades[i]] += 1
+                n_judged += 1
+                n_relevant += grades[i] >= level
+                if 0 < ranks[i] <= retrieved:  # into its place by rank
+                    j = n_found
+                    while j > 0 and rank[j - 1] > ranks[i]:
+                        rank[j], grade[j] = rank[j - 1], grade[j - 1]
+                        j -= 1
+                    rank[j], grade[j] = ranks[i], grades[i]
+                    n_found += 1
+        for g in range(len(at_grade) - 1, -1, -1):  # the ideal order, by counting
+            for _ in range(at_grade[g] if g > 0 else 0):
+                best[n_best] = g
+                n_best += 1
+            at_grade[g] = 0
         if judged_only:
             retrieved = n_found
             for j in range(n_found):
@@ -223,13 +231,13 @@ def _measure(
             while n < n_found and rank[n] <= cut:
                 n += 1
             if kind == DCG or kind == NDCG or kind == DCG_EXP or kind == NDCG_EXP:
-                linear = kind == DCG or kind == NDCG
+                gain = gains[1 if kind == DCG_EXP or kind == NDCG_EXP else 0]
                 value, ideal = 0.0, 0.0
                 for j in range(n):
-                    value += (grade[j] if linear else gains[grade[j]]) / discounts[rank[j]]
+                    value += gain[grade[j]] / discounts[rank[j]]
                 if kind == NDCG or kind == NDCG_EXP:
                     for j in range(n_best if cutoffs[m] == 0 or cutoffs[m] > n_best else cutoffs[m]):
-                        ideal += (best[j] if linear else gains[best[j]]) / discounts[j + 1]
+                        ideal += gain[best[j]] / discounts[j + 1]
                     value = value / ideal if ideal > 0 else 0.0
                 values[m, q] = value
             else:
@@ -239,38 +247,13 @@ def _measure(
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _ideal_order(grades, begin, end, at_grade, best):
-    """Fill `best` with the grades above 0, highest first, and return how many: by counting if grades are small."""
-    n = 0
-    if len(at_grade) > 0:
-        for i in range(begin, end):
-            if grades[i] > 0:
-                at_grade[grades[i]] += 1
-        for g in range(len(at_grade) - 1, 0, -1):
-            for _ in range(at_grade[g]):
-                best[n] = g
-                n += 1
-            at_grade[g] = 0
-        return n
-    for i in range(begin, end):
-        if grades[i] > 0:
-            j = n
-            while j > 0 and best[j - 1] < grades[i]:
-                best[j] = best[j - 1]
-                j -= 1
-            best[j] = grades[i]
-            n += 1
-    return n
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
 def _value(kind, rank, grade, n, level, cut, n_relevant, n_nonrelevant, p, scale, gains):
     """One measure of one query from its first n judged documents in ranked order; the formulas are in `ranking`."""
     value, hits, still_reading = 0.0, 0, 1.0
     fewer = n_nonrelevant if n_nonrelevant < n_relevant else n_relevant
     for j in range(n):
         if kind == ERR:
-            satisfied = gains[grade[j]] / scale
+            satisfied = gains[1, grade[j]] / scale
             value += satisfied * still_reading / rank[j]
             still_reading *= 1 - satisfied
         elif grade[j] >= level:
