@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("NUMBA_NUM_THREADS", "2")
@@ -86,7 +87,7 @@ def seconds(call):
 
 
 def medians(ours, theirs, repeats):
-    """Median seconds of both, one after the other in every repeat; (first, median) for each."""
+    """Median seconds of both, one after the other in every repeat; the first repeat warms up and does not count."""
     mine, peer = [], []
     for _ in range(repeats + 1):
         mine.append(seconds(ours))
@@ -160,12 +161,12 @@ def benchmark_arrays(case, table, peers, repeats):
             ranx.evaluate(qrels, run, MEASURES, threads=2, save_results_in_run=False)
 
         peer = "ranx, evaluate alone"
-    table.add("arrays in, ranked", *with_peer(lambda: metrics.evaluate_arrays(*arrays), theirs, peer, repeats))
-    with_scores = lambda: metrics.evaluate_arrays(*arrays, scores=case["scores"])  # noqa: E731
+    table.add("arrays in, ranked", *with_peer(partial(metrics.evaluate_arrays, *arrays), theirs, peer, repeats))
+    with_scores = partial(metrics.evaluate_arrays, *arrays, scores=case["scores"])
     table.add("arrays in, with scores", *with_peer(with_scores, theirs, peer, repeats))
     table.add("relevance in ranked order, plain definitions", *with_peer(plain, theirs, peer, repeats))
     if theirs is not None:
-        mine = lambda: metrics.evaluate(case["qrels"], case["run"], MEASURES)  # noqa: E731
+        mine = partial(metrics.evaluate, case["qrels"], case["run"], MEASURES)
         ours = statistics.median(seconds(mine) for _ in range(3))
         table.add("dictionaries in, conversion counted", ours, "ranx with its conversion, compiled before", converted)
 
@@ -206,12 +207,12 @@ def benchmark_dicts(case, table, peers, repeats):
 
         peer = "pytrec_eval"
     work = "dictionaries in, evaluator construction not counted"
-    table.add(work, *with_peer(lambda: evaluator.evaluate(case["run"]), theirs, peer, repeats))
+    table.add(work, *with_peer(partial(evaluator.evaluate, case["run"]), theirs, peer, repeats))
     work = "dictionaries in, evaluator construction counted"
-    mine = lambda: metrics.evaluate(case["qrels"], case["run"], MEASURES)  # noqa: E731
+    mine = partial(metrics.evaluate, case["qrels"], case["run"], MEASURES)
     table.add(work, *with_peer(mine, everything, peer, repeats))
     work = "dictionaries in, scores tied in groups of ten"
-    table.add(work, *with_peer(lambda: evaluator.evaluate(tied), tied_theirs, peer, repeats))
+    table.add(work, *with_peer(partial(evaluator.evaluate, tied), tied_theirs, peer, repeats))
 
 
 def mean_of(values):
@@ -233,9 +234,10 @@ def benchmark_files(case, folder, table, peers, repeats):
         peer = "pytrec_eval with its parsing"
     lines = sum(map(len, case["run"].values()))
     work = f"TREC files in, {lines:,} lines, {run.stat().st_size / 1e6:.0f} MB"
-    table.add(work, *with_peer(lambda: metrics.evaluate(qrels, run, MEASURES), theirs, peer, repeats))
+    ours = partial(metrics.evaluate, qrels, run, MEASURES)
+    table.add(work, *with_peer(ours, theirs, peer, repeats))
     floor = statistics.median(seconds(lambda: np.fromfile(run, dtype=np.uint8).max()) for _ in range(repeats))
-    mine = statistics.median(seconds(lambda: metrics.evaluate(qrels, run, MEASURES)) for _ in range(repeats))
+    mine = statistics.median(seconds(ours) for _ in range(repeats))
     table.add("TREC files in, beside reading the bytes once", mine, "numpy.fromfile and max: the floor", floor)
 
 

@@ -19,6 +19,7 @@ The measures are those of `ranking`, whose plain definitions this is tied to by 
 """
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from itertools import chain, repeat
 from os import PathLike
 from struct import error as struct_error
@@ -88,16 +89,18 @@ def evaluate_arrays(judged, grades, retrieved, measures, *, scores=None, relevan
         ranks = position + 1
     else:
         scores = check_array(scores, "scores", shape=retrieved.shape)
-        padding = retrieved < 0
-        nan = np.isnan(scores) & ~padding
+        scores = np.ascontiguousarray(scores, dtype=np.float64)
+        nan = np.isnan(scores)
+        if counts.min() < retrieved.shape[1]:
+            padding = retrieved < 0
+            nan &= ~padding
+            scores = np.where(padding, np.nan, scores)
         if nan.any():
             raise ValueError(f"scores: expected numbers, got NaN in row {nan.any(axis=1).argmax()}")
-        scores = np.where(padding, np.nan, scores).astype(np.float64, copy=False)
         found = np.take_along_axis(scores, np.maximum(position, 0).reshape(q, width), axis=1).ravel()
         found[position < 0] = np.nan
         ranks, tied = rank_by_score(scores.ravel(), offsets, found, judged_offsets)
-        names = lambda rows: _ids_as_names(retrieved[rows])  # noqa: E731
-        judged_names = lambda rows: _ids_as_names(judged[rows])  # noqa: E731
+        names, judged_names = partial(_ids_as_names, retrieved), partial(_ids_as_names, judged)
         break_ties(ranks, tied, scores.ravel(), offsets, names, found, judged_offsets, judged_names)
     values = measure(plan, grades, ranks, judged_offsets, counts, level=level, top=int(grades.max()))
     return dict(zip(measures, values))
@@ -150,8 +153,7 @@ class Evaluator:
         offsets = np.concatenate([[0], np.cumsum(list(map(len, runs)), dtype=np.int64)])
         grades, judged_offsets = self._judgements(rows)
         ranks, tied = rank_by_score(scores, offsets, found, judged_offsets)
-        names = lambda some: _as_names(runs, some, queries, "run")  # noqa: E731
-        judged_names = lambda some: _as_names(documents, some, queries, "qrels")  # noqa: E731
+        names, judged_names = partial(_as_names, "run", queries, runs), partial(_as_names, "qrels", queries, documents)
         break_ties(ranks, tied, scores, offsets, names, found, judged_offsets, judged_names)
         return self._measure(rows, grades, ranks, judged_offsets, np.diff(offsets))
 
@@ -269,7 +271,7 @@ def _grades_of(judged):
     return np.fromiter(values, dtype=np.int64)
 
 
-def _as_names(lists, rows, queries, name):
+def _as_names(name, queries, lists, rows):
     """The documents in `lists` of the queries `rows`, end to end: one joined string, cut up again at the separators."""
     some = [lists[i] for i in rows]
     try:
@@ -286,10 +288,11 @@ def _as_names(lists, rows, queries, name):
     return Names(text, starts, ends - starts)
 
 
-def _ids_as_names(ids):
+def _ids_as_names(ids, rows):
     """Ids as eight bytes, the most significant first: their order is that of the numbers, since none is negative."""
-    text = ids.astype(">i8").ravel().view(np.uint8)
-    return Names(text, np.arange(0, len(text), 8), np.full(ids.size, 8))
+    text = ids[rows].astype(">i8").ravel().view(np.uint8)
+    starts = np.arange(0, len(text), 8)
+    return Names(text, starts, np.full(len(starts), 8))
 
 
 def _check_names(documents, name, query):

@@ -216,6 +216,7 @@ def label_ranking_average_precision(relevant, scores):
     It equals AP of the sorted row when no scores are tied; with ties a label shares the worst rank of its group.
     relevant (q, m) bool or 0/1, scores (q, m) real, finite -> (q,) float64. A row in which all labels or none are
     relevant has nothing to rank and scores 1 (scikit-learn's convention).
+    Ignores: how far apart the scores are.
     Source: Schapire and Singer, BoosTexter, Machine Learning 2000; Tsoumakas et al., Mining multi-label data, 2010.
     """
     scores = check_array(scores, "scores", ndim=2, finite=True, min_rows=1)
