@@ -59,10 +59,12 @@ def test_a_box_of_whole_pixels_is_cut_out(top, left, height, width):
     assert (crop.min((1, 2)) >= around.min((1, 2)) - 1e-6).all()
 
 
-def test_shrinking_averages_whole_blocks():
-    """Half the size: a grid of 2 x 2 places in each pixel, at pixel centres of the source: the mean of the block."""
-    half = apply_views(IMAGES, IDENTITY, 8)
-    np.testing.assert_allclose(half, UNIT.reshape(6, 8, 2, 8, 2, 3).mean((2, 4)), atol=1e-6)
+@pytest.mark.parametrize("times", [2, 4, 8])
+def test_shrinking_averages_whole_blocks(times):
+    """A grid of places in each pixel, at pixel centres of the source: the mean of the block."""
+    size = 16 // times
+    small = apply_views(IMAGES, IDENTITY, size)
+    np.testing.assert_allclose(small, UNIT.reshape(6, size, times, size, times, 3).mean((2, 4)), atol=2e-6)
 
 
 def test_enlarging_agrees_with_bilinear_resizing():
