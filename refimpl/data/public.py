@@ -11,6 +11,8 @@ takes its final name. GitHub packs the archive of a repository anew from time to
 that could be written down here: the hash of the first download is kept beside it (`NAME.sha256`), and a later
 download must have the same (trust on first use).
 
+`progress` is called as progress(done, total): of bytes while downloading, of files while decoding.
+
 Licences: clothing CC0 1.0; CIFAR-10 (Krizhevsky, "Learning multiple layers of features from tiny images", 2009) free
 for research; Omniglot (Lake, Salakhutdinov and Tenenbaum, "Human-level concept learning through probabilistic program
 induction", 2015) MIT.
