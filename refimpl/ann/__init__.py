@@ -1,9 +1,22 @@
-"""Nearest-neighbour indexes."""
+"""Nearest-neighbour indexes, k-means, and the recall of a search."""
 
+from .exact import ExactIndex
 from .hamming import HammingIndex
 from .index import Neighbors
 from .kdtree import KDTreeIndex
+from .kmeans import KMeans, kmeans
 from .lsh import LSHIndex
+from .recall import knn_recall
 from .rp_forest import RPForestIndex
 
-__all__ = ["HammingIndex", "KDTreeIndex", "LSHIndex", "Neighbors", "RPForestIndex"]
+__all__ = [
+    "ExactIndex",
+    "HammingIndex",
+    "KDTreeIndex",
+    "KMeans",
+    "LSHIndex",
+    "Neighbors",
+    "RPForestIndex",
+    "kmeans",
+    "knn_recall",
+]

@@ -1,0 +1,181 @@
+"""Exact search: a matrix product that never stands in memory, and a comparison that rarely lets a vector through.
+
+For a block of queries, the panels of the database (panels.py) pass by. Each tile of ROWS x COLUMNS scores is computed
+in registers and compared at once with each query's limit, the score of its k-th best so far. Almost no tile has a
+score above: the j-th vector enters a list of k with probability k / j, so that of n vectors k + k ln(n / k) do, 110 of
+200,000 for k = 10. Those few are measured exactly, in float64, and put in place.
+
+The limit is lowered by the bound on the rounding errors of both sides (panels.rounding_error). A vector that
+belongs to the answer is therefore never missed, ties at the k-th place included, and the answer does not depend on
+how the work is divided. For "l2" and "cosine" the mean of the data is subtracted first: the bound shrinks with |x|.
+
+What limits it: operations. A tile is ROWS COLUMNS d multiply-adds on COLUMNS d floats of a panel, each of which is
+used by BLOCK queries; a single query is limited by bytes instead, 4 n d of them. Few queries are spread over the
+threads by cutting the database into segments, whose lists are merged.
+"""
+
+import numpy as np
+from numba import njit, prange
+
+from ..microkernel import COLUMNS, ROWS, tile_product
+from ..validation import check_number
+from .candidates import offer
+from .index import METRICS, Index, thread_count
+from .panels import pack_vectors, rounding_error, whole_tiles
+
+BLOCK = 128  # queries that share a panel while it is in the cache: 64 KB of them at d = 128
+SEGMENTS = 8  # of the database, if there are only a few blocks of queries
+
+IP = METRICS.index("ip")
+
+
+@njit(cache=True)
+def exact_distance(x, q, metric):
+    """The distance as index.py defines it: summed in float64, in order. metric: 0 l2, 1 cosine, 2 ip."""
+    total = 0.0
+    for j in range(len(q)):
+        a, b = np.float64(x[j]), np.float64(q[j])
+        total += (a - b) * (a - b) if metric < 2 else -a * b
+    if metric == 0:
+        return np.float32(np.sqrt(total))
+    return np.float32(total * 0.5) if metric == 1 else np.float32(total)
+
+
+@njit(cache=True)
+def _score_limit(kth, square, error, metric):
+    """The score that a vector at least has whose distance rounds to `kth` or less; square = |q|^2."""
+    if kth == np.inf:
+        return np.float32(-np.inf)
+    distance = np.float64(kth) + abs(np.float64(kth)) * 2.0**-22
+    if metric == 0:
+        return np.float32(0.5 * (square - distance * distance) - error)
+    return np.float32((0.5 * square if metric == 1 else 0.0) - distance - error)
+
+
+@njit(cache=True)
+def _take(scores, first, vectors, ids, open_rows, query, square, error, metric, limit, found, distances):
+    """Measure the vectors of one tile row whose scores are not below the limit -> the new limit."""
+    for j in range(COLUMNS):
+        row = first + j
+        if not (scores[j] < limit) and row < len(vectors) and open_rows[row]:  # `not <` lets NaN pass
+            distance = exact_distance(vectors[row], query, metric)
+            offer(distances, found, distance, ids[row])
+            limit = _score_limit(distances[-1], square, error, metric)
+    return limit
+
+
+@njit(cache=True, parallel=True)
+def _search(panels, biases, vectors, ids, open_rows, queries, shifted, squares, errors, metric, found, distances):
+    """OUT found (n, segments, k) = -1, distances = inf. `shifted` as the panels: minus the mean, whole tiles."""
+    n, segments, _ = found.shape
+    d = panels.shape[1]
+    for task in prange((n + BLOCK - 1) // BLOCK * segments):
+        first, segment = task // segments * BLOCK, task % segments
+        last = min(first + BLOCK, n)
+        tile = np.empty((ROWS, COLUMNS), np.float32)
+        limits = np.full(BLOCK, -np.inf, np.float32)
+        for panel in range(len(panels) * segment // segments, len(panels) * (segment + 1) // segments):
+            for start in range(first, last, ROWS):
+                tile[:] = biases[panel]
+                tile_product(shifted, start * d, d, 1, panels, panel * d * COLUMNS, tile, 0, COLUMNS, d, True)
+                for i in range(min(ROWS, last - start)):
+                    q, limit = start + i, limits[start - first + i]
+                    passing = 0
+                    for j in range(COLUMNS):  # a sum, so that it takes two vector comparisons and no branch
+                        passing += not (tile[i, j] < limit)
+                    if passing:
+                        limits[start - first + i] = _take(
+                            tile[i], panel * COLUMNS, vectors, ids, open_rows, queries[q], squares[q], errors[q],
+                            metric, limit, found[q, segment], distances[q, segment],
+                        )  # fmt: skip
+
+
+class Packed:
+    """Vectors in the order of their rows, ready for `nearest`: packed, minus their mean unless the metric is "ip"."""
+
+    def __init__(self, vectors, ids, metric):
+        self.vectors, self.ids, self.metric = vectors, ids, METRICS.index(metric)
+        self.center = np.zeros(vectors.shape[1], np.float32)
+        if self.metric != IP and len(vectors):
+            self.center = vectors.mean(0, dtype=np.float64).astype(np.float32)
+        shifted = vectors - self.center
+        self.panels, self.biases = pack_vectors(shifted, by_distance=self.metric != IP)
+        squares = np.einsum("ij,ij->i", shifted, shifted, dtype=np.float64)
+        self.largest_norm = float(np.sqrt(squares.max())) if len(squares) else 0.0
+
+    def nearest(self, queries, k, open_rows):
+        """The k nearest of the open rows by (distance, id) -> ids (n, m k), distances: m lists side by side."""
+        n = len(queries)
+        segments = 1 if n > SEGMENTS * BLOCK or len(self.panels) < 4 * SEGMENTS else SEGMENTS
+        found, distances = np.full((n, segments, k), -1), np.full((n, segments, k), np.inf, np.float32)
+        shifted = queries - self.center
+        squares = np.einsum("ij,ij->i", shifted, shifted, dtype=np.float64)
+        errors = rounding_error(np.sqrt(squares), self.largest_norm, queries.shape[1])
+        if n and len(self.vectors):
+            _search(
+                self.panels, self.biases, self.vectors, self.ids, open_rows, queries, whole_tiles(shifted),
+                squares, errors, self.metric, found, distances,
+            )  # fmt: skip
+        return found.reshape(n, -1), distances.reshape(n, -1)
+
+
+def merge_lists(k, *lists):
+    """(ids, distances) pairs of shape (n, any) -> the k best by (distance, id)."""
+    ids, distances = (np.concatenate(parts, 1) for parts in zip(*lists))
+    best = np.lexsort((ids, distances))[:, :k]
+    return np.take_along_axis(ids, best, 1), np.take_along_axis(distances, best, 1)
+
+
+class ExactIndex(Index):
+    """Exact nearest neighbours by comparing with every vector.
+
+    Search 2 n d operations a query, memory twice that of the vectors (rows, and panels). A filter that leaves less
+    than half of the vectors packs those for the search: O(n d), once a call.
+    """
+
+    _built_part = _tail = None
+
+    def __init__(self, *, metric="l2"):
+        super().__init__(metric)
+
+    def _build(self):
+        self._built_part = None
+
+    def _changed(self):
+        super()._changed()
+        built = self._built
+        if self._built_part is None:
+            self._built_part = Packed(self._vectors[:built], self._ids[:built], self.metric)
+        self._tail = Packed(self._vectors[built:], self._ids[built:], self.metric)
+
+    def _nearest(self, queries, k, open_rows):
+        if 2 * open_rows.sum() < len(open_rows):
+            part = Packed(self._vectors[open_rows], self._ids[open_rows], self.metric)
+            return merge_lists(k, part.nearest(queries, k, np.ones(len(part.ids), bool)))
+        built = self._built
+        lists = [self._built_part.nearest(queries, k, open_rows[:built])]
+        if built < len(open_rows):
+            lists.append(self._tail.nearest(queries, k, open_rows[built:]))
+        return lists[0] if len(lists) == 1 and lists[0][0].shape[1] == k else merge_lists(k, *lists)
+
+    def range_search(self, queries, radius, *, allow=None, threads=None):
+        """All with distance <= radius, ascending -> offsets (n + 1,), ids, distances; query i from offsets[i] on.
+
+        Searches for 16 neighbours, then for four times as many wherever the last one was still inside.
+        """
+        radius = check_number(radius, "radius")
+        queries, open_rows = self._check_search(queries, allow)
+        n_open, k, todo = int(open_rows.sum()), 16, np.arange(len(queries))
+        answers = [(np.empty(0, np.int64), np.empty(0, np.float32))] * len(queries)
+        while len(todo) and n_open:
+            k = min(k, n_open)
+            with thread_count(threads):
+                ids, distances = self._nearest(queries[todo], k, open_rows)
+            inside = (distances <= radius) & (ids >= 0)
+            for i, query in enumerate(todo):
+                answers[query] = ids[i, inside[i]], distances[i, inside[i]]
+            todo = todo[inside.all(1)] if k < n_open else todo[:0]
+            k *= 4
+        offsets = np.cumsum([0] + [len(ids) for ids, _ in answers])
+        empty = [(np.empty(0, np.int64), np.empty(0, np.float32))]
+        return offsets, *(np.concatenate(parts) for parts in zip(*(empty + answers)))
