@@ -78,7 +78,7 @@ def assign(x, centroids):
 
 @njit(cache=True)
 def group_by_label(labels, k):
-    """A counting sort -> order (n,), starts (k + 1,): label c has the rows order[starts[c] : starts[c + 1]], ascending."""
+    """A counting sort -> order (n,), starts (k + 1,); label c is at order[starts[c] : starts[c + 1]]."""
     starts, order = np.zeros(k + 1, np.int64), np.empty(len(labels), np.int64)
     for label in labels:
         starts[label + 1] += 1

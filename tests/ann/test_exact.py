@@ -36,10 +36,13 @@ def clouds(draw):
     """Vectors with and without ties, far from the origin, in a line, constant, tiny and huge; queries near them."""
     n, d = draw(st.integers(0, 300)), draw(st.integers(1, 20))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    kind = draw(st.sampled_from(["normal", "grid", "line", "constant", "offset", "tiny", "huge", "few"]))
+    kind = draw(st.sampled_from(["normal", "grid", "line", "constant", "offset", "tiny", "huge", "few", "shell"]))
     x = rng.standard_normal((n + 5, d))
+    shell = rng.permuted(np.tile(rng.random(d), (n + 5, 1)), axis=1)  # ties that every rounding breaks
+    shell[n:] = shell[n:, :1]  # queries with all coordinates alike
     x = {
         "normal": x,
+        "shell": shell,
         "grid": rng.integers(-2, 3, x.shape) + 0.5,
         "line": rng.integers(1, 9, (n + 5, 1)) * np.linspace(1, 2, d),
         "constant": np.full(x.shape, 0.1),

@@ -1,4 +1,4 @@
-"""The kd-tree, the forest, LSH and the Hamming scan as indexes: what all must do, and what each is for."""
+"""All indexes: what all must do, and what each is for."""
 
 import itertools
 import tempfile
@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from scipy import stats
 
-from refimpl.ann import HammingIndex, KDTreeIndex, LSHIndex, RPForestIndex
+from refimpl.ann import ExactIndex, HammingIndex, KDTreeIndex, LSHIndex, RPForestIndex
 from refimpl.ann.lsh_theory import hyperplane_collision, pstable_collision, success_probability
 
 SMALL = {
+    ExactIndex: {},
     KDTreeIndex: {"leaf_size": 4},
     RPForestIndex: {"trees": 3, "leaf_size": 4, "max_leaves": 6},
     LSHIndex: {"tables": 4, "probes": 12},
