@@ -87,16 +87,14 @@ class Table(NamedTuple):
         self.check_problems(match(self.keys, self.offsets, *nothing)[2])
 
     def check_problems(self, problem):
-        """Raise if equal hashes at `problem` (see `match`) are equal names; return the queries to look at by name."""
-        suspects = np.flatnonzero(problem >= 0)
-        for i in suspects:
+        """Raise if equal hashes at `problem` (see `match`) are equal names."""
+        for i in np.flatnonzero(problem >= 0):
             seen = set()
             for j, name in enumerate(self.names(i)):
                 if name in seen:
                     at = self.starts[self.offsets[i] + j]
                     raise _error(self.path, self.text, at, f"document {_decode(name)!r} occurs twice for the query")
                 seen.add(name)
-        return suspects
 
 
 def read_qrels(path):
@@ -138,6 +136,7 @@ def scores_of(run, judged):
     Two tables with the same queries in the same order. Raises if a document occurs twice for a query of the run.
     """
     position, _, problem = match(run.keys, run.offsets, judged.keys, judged.offsets)
+    run.check_problems(problem)
     line = np.where(position >= 0, position + np.repeat(run.offsets[:-1], np.diff(judged.offsets)), -1)
     differs = np.zeros(len(line), dtype=np.bool_)
     columns = run.text, run.starts, run.lengths, judged.text, judged.starts, judged.lengths
@@ -145,7 +144,7 @@ def scores_of(run, judged):
     found = np.full(len(line), np.nan)
     found[line >= 0] = run.values[line[line >= 0]]
     collided = np.searchsorted(judged.offsets, np.flatnonzero(differs), side="right") - 1
-    for i in {*run.check_problems(problem).tolist(), *collided.tolist()}:
+    for i in sorted(set(collided.tolist())):
         score_of = dict(zip(run.names(i), run.values[run.offsets[i] : run.offsets[i + 1]].tolist()))
         found[judged.offsets[i] : judged.offsets[i + 1]] = [score_of.get(name, np.nan) for name in judged.names(i)]
     return found

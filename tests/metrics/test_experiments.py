@@ -162,7 +162,8 @@ def test_the_same_ranking_twice_has_no_winner_in_the_long_run():
     for _ in range(600):
         page, teams = metrics.team_draft(ranking, ranking, 6, rng)
         assert (page == ranking).all()
-        winners.append(metrics.team_draft_winner(teams, rng.random(6) < 0.4))
+        clicked = metrics.simulate_clicks(np.full((1, 6), 0.5), [1, 0.5, 0.3, 0.2, 0.1, 0.1], rng)[0]
+        winners.append(metrics.team_draft_winner(teams, clicked))
         assert metrics.balanced_winner(ranking, ranking, page, rng.random(6) < 0.4) == 0
     assert metrics.preference_test(winners).p_value > 0.001
 

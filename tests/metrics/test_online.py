@@ -79,6 +79,11 @@ def test_a_visit_ends_with_the_next_event_of_the_user_and_not_of_another():
     assert list(zip(*spent)) == [(1, 10.0, 25.0), (2, 11.0, 100.0), (2, 110.0, 110.0)]
 
 
+def test_a_click_that_is_the_last_event_of_its_user_counts_as_nothing():
+    log = make_log((1, 1, 10, 0, CLICK, 10.0), (2, 2, 10, 0, IMPRESSION, 20.0))
+    assert list(zip(*metrics.visits(log))) == [(1, 10.0, 10.0)]
+
+
 @needs_zones
 def test_a_visit_across_midnight_is_divided_where_the_user_is():
     start = at("America/New_York", 2024, 6, 30, 23, 50)
@@ -112,6 +117,8 @@ def test_a_visit_that_ends_at_midnight_belongs_to_the_day_before():
     spent = metrics.Visits(np.array([1, 1]), np.array([midnight - 60, midnight]), np.array([midnight, midnight]))
     by_day = metrics.time_spent(spent)
     assert by_day.seconds.tolist() == [60, 0] and by_day.users.tolist() == [1, 1]
+    alone = metrics.time_spent(metrics.Visits(*(column[:1] for column in spent)))
+    assert alone.period == [datetime.date(2024, 1, 1)]
 
 
 @needs_zones

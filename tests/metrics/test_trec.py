@@ -135,9 +135,9 @@ def test_the_nearest_double_is_found_for_random_and_for_halfway_cases():
     cases = [(rng.getrandbits(rng.randint(1, 64)), rng.randint(-64, 64)) for _ in range(20000)]
     for _ in range(5000):  # 54 bits with the last one set are halfway between two doubles
         halfway = rng.getrandbits(53) * 2 + 1
-        q = rng.randint(0, 4)
-        cases += [(halfway, 0), (halfway << rng.randint(0, 10), 0)]
-        cases += [((halfway >> 12 | 1) * 5**q, -q)] if q else []
+        q = rng.randint(1, 4)
+        cases += [(halfway, 0), (halfway << rng.randint(0, 10), 0), (halfway * 5**q % 2**64, -q)]
+    cases += [(2**k - 1, q) for k in range(50, 65) for q in range(-5, 6)]  # rounding up to a power of two
     for w, q in cases:
         assert int(nearest_double(np.uint64(w), q, powers)) == bits_of(float(f"{w}e{q}")), (w, q)
 
