@@ -1,15 +1,20 @@
 """Differentiable operations on arrays, each with its pullback; encoders and optimizers on flat dicts.
 
-    convolution     conv2d
+    convolution     conv2d  depthwise_conv2d
     normalization   batch_norm  layer_norm  group_norm
     pooling         max_pool2d  avg_pool2d  global_avg_pool
-    activation      relu
+    activation      relu  leaky_relu  elu  gelu  tanh  sigmoid  add  softmax  log_softmax
     dense           linear  l2_normalize  dropout  mlp_init  mlp
-    encoder         resnet_init  resnet  fold_batch_norm  resnet_inference
-    optimizers      sgd  adam  adamw
-    schedules       cosine_schedule
+    encoder         cnn_init  cnn  resnet_init  resnet
+    inference       fold_batch_norm  cnn_inference  resnet_inference  cnn_embedder  resnet_embedder
+    optimizers      sgd  adam  adamw  lars  rmsprop  adagrad  clip_gradients
+    schedules       warmup_schedule  cosine_schedule  one_cycle_schedule  step_schedule
+    regularization  l1_penalty  l2_penalty  entropy_penalty
     gradient_check  gradient_check(function, arrays) -> GradientErrors(direction, element)
     checkpoint      save_checkpoint(path, {"params": params, ...}, rng)  load_checkpoint(path) -> sections, rng
+
+Behind them, fused.py has the layers of the encoders in training with fewer passes over memory, and memory.py arrays
+that reuse it.
 
     params, state = resnet_init(widths=(32, 64, 128), blocks=1, embedding=64, seed=0)
     embeddings, pullback, state = resnet(params, state, images, training=True)
@@ -17,43 +22,70 @@
     params, opt_state = sgd(params, gradients, opt_state, learning_rate=cosine_schedule(step, total, 0.1, warmup=10),
                             momentum=0.9, nesterov=True)
     embeddings = resnet_inference(fold_batch_norm(params, state), images)
+    embed = resnet_embedder(fold_batch_norm(params, state))      # the same for many calls: embed(images)
 """
 
-from .activation import relu
+from .activation import add, elu, gelu, leaky_relu, log_softmax, relu, sigmoid, softmax, tanh
 from .checkpoint import load_checkpoint, save_checkpoint
-from .convolution import conv2d
+from .convolution import conv2d, depthwise_conv2d
 from .dense import dropout, l2_normalize, linear, mlp, mlp_init
-from .encoder import fold_batch_norm, resnet, resnet_inference, resnet_init
+from .encoder import cnn, cnn_init, resnet, resnet_init
 from .gradient_check import GradientErrors, gradient_check
+from .inference import cnn_embedder, cnn_inference, fold_batch_norm, resnet_embedder, resnet_inference
 from .normalization import batch_norm, group_norm, layer_norm
-from .optimizers import adam, adamw, sgd
+from .optimizers import adagrad, adam, adamw, clip_gradients, lars, rmsprop, sgd
 from .pooling import avg_pool2d, global_avg_pool, max_pool2d
-from .schedules import cosine_schedule
+from .regularization import entropy_penalty, l1_penalty, l2_penalty
+from .schedules import cosine_schedule, one_cycle_schedule, step_schedule, warmup_schedule
 
 __all__ = [
     "GradientErrors",
+    "adagrad",
     "adam",
     "adamw",
+    "add",
     "avg_pool2d",
     "batch_norm",
+    "clip_gradients",
+    "cnn",
+    "cnn_embedder",
+    "cnn_inference",
+    "cnn_init",
     "conv2d",
     "cosine_schedule",
+    "depthwise_conv2d",
     "dropout",
+    "elu",
+    "entropy_penalty",
     "fold_batch_norm",
+    "gelu",
     "global_avg_pool",
     "gradient_check",
     "group_norm",
+    "l1_penalty",
     "l2_normalize",
+    "l2_penalty",
+    "lars",
     "layer_norm",
+    "leaky_relu",
     "linear",
     "load_checkpoint",
+    "log_softmax",
     "max_pool2d",
     "mlp",
     "mlp_init",
+    "one_cycle_schedule",
     "relu",
     "resnet",
+    "resnet_embedder",
     "resnet_inference",
     "resnet_init",
+    "rmsprop",
     "save_checkpoint",
     "sgd",
+    "sigmoid",
+    "softmax",
+    "step_schedule",
+    "tanh",
+    "warmup_schedule",
 ]

@@ -26,12 +26,13 @@ own, and none multiplies by the zeros that the usual picture (dy spread out with
 import numpy as np
 from numba import njit, prange
 
-from ..microkernel import ROWS, VECTOR_BYTES, columns_of, gathered_tile_product, pack_panels
+from ..microkernel import ROWS, columns_of, gathered_tile_product
 from ..validation import FLOATS, check_array, check_integer
+from .memory import empty
 
 BLOCK = 8 * ROWS  # pixels of y that one task computes; their offsets and the panel of weights stay in the cache
 GRADIENT_BLOCK = 128  # pixels that one call of the microkernel sums over for the weight gradient
-GRADIENT_TAPS = 9 * ROWS  # rows of the weight gradient that one task owns
+GRADIENT_TAPS = 18 * ROWS  # rows of the weight gradient that one task owns
 GRADIENT_TASKS = 16
 
 
@@ -57,6 +58,46 @@ def conv2d(x, weight, bias=None, *, stride=1, padding=0):
         dx = input_gradient(dy, weight, x.shape, stride, padding)
         dweight = weight_gradient(padded, dy, weight.shape, stride)
         return dx, dweight, None if bias is None else dy.sum(axis=(0, 1, 2))
+
+    return y, pullback
+
+
+def depthwise_conv2d(x, weight, bias=None, *, stride=1, padding=0):
+    """Each channel convolved with a kernel of its own, and the pullback(dy) -> (dx, dweight, dbias).
+
+        y[n, i, j, c] = bias[c] + sum over u, v of x[n, s i + u - p, s j + v - p, c] * weight[u, v, c]
+
+    x (n, h, w, c), weight (kh, kw, c), bias (c,) or None; the rest as `conv2d`. kh * kw passes over slices of the
+    padded image: with one product a value and tap there is no matrix product in it, and memory is what it waits for.
+    """
+    x = check_array(x, "x", ndim=4, dtypes=FLOATS, min_rows=1)
+    weight = check_array(weight, "weight", shape=(None, None, x.shape[3]), dtypes=(x.dtype,))
+    if bias is not None:
+        bias = check_array(bias, "bias", shape=weight.shape[2:], dtypes=(x.dtype,))
+    (sh, sw), (ph, pw) = pair(stride, "stride", 1), pair(padding, "padding", 0)
+    kh, kw, _ = weight.shape
+    check_window(x.shape, (kh, kw), (ph, pw))
+    n, h, w, c = x.shape
+    padded = np.pad(x, ((0, 0), (ph, ph), (pw, pw), (0, 0)))
+    rows, columns = (h + 2 * ph - kh) // sh + 1, (w + 2 * pw - kw) // sw + 1
+    y = np.zeros((n, rows, columns, c), x.dtype)
+    if bias is not None:
+        y += bias
+
+    def under(u, v):
+        """The pixels of the padded image that tap (u, v) of every window sees."""
+        return slice(None), slice(u, u + (rows - 1) * sh + 1, sh), slice(v, v + (columns - 1) * sw + 1, sw)
+
+    for u, v in np.ndindex(kh, kw):
+        y += padded[under(u, v)] * weight[u, v]
+
+    def pullback(dy):
+        dy = check_array(dy, "dy", shape=y.shape, dtypes=(x.dtype,))
+        dpadded, dweight = np.zeros_like(padded), np.empty_like(weight)
+        for u, v in np.ndindex(kh, kw):
+            dpadded[under(u, v)] += dy * weight[u, v]
+            dweight[u, v] = np.einsum("nijc,nijc->c", dy, padded[under(u, v)])
+        return dpadded[:, ph : ph + h, pw : pw + w], dweight, None if bias is None else dy.sum(axis=(0, 1, 2))
 
     return y, pullback
 
@@ -98,9 +139,9 @@ def correlate(padded, weight, bias, stride):
     n, h, w, _ = padded.shape
     kh, kw, c_in, c_out = weight.shape
     shape = (n, (h - kh) // stride[0] + 1, (w - kw) // stride[1] + 1)
-    y = np.empty(shape + (c_out,), padded.dtype)
-    bias = np.zeros(c_out, padded.dtype) if bias is None else bias
-    panels = pack_panels(weight.reshape(-1, c_out), columns_of(padded.dtype))
+    y = empty(shape + (c_out,), padded.dtype)
+    bias = np.empty(0, padded.dtype) if bias is None else np.ascontiguousarray(bias)
+    panels = _pack(weight, turned=False)
     taps = tap_offsets(padded.shape, kh, kw, 1)
     _patch_product(padded, grid(padded.shape, shape, stride), taps, panels, bias, y.reshape(-1, c_out))
     return y
@@ -109,16 +150,16 @@ def correlate(padded, weight, bias, stride):
 def weight_gradient(padded, dy, shape, stride):
     """dW = X^T dY, of the given shape (kh, kw, c_in, c_out)."""
     kh, kw, c_in, c_out = shape
-    dy = np.ascontiguousarray(dy)
-    columns = columns_of(dy.dtype)
-    extra = -c_out % columns
-    if extra:  # B is read in whole panels
-        dy = np.concatenate([dy, np.zeros(dy.shape[:3] + (extra,), dy.dtype)], axis=3)
+    where = grid(padded.shape, dy.shape, stride)
+    width = c_out + -c_out % columns_of(dy.dtype)  # dy is read, and parts are written, in whole tiles
+    if width != c_out:
+        dy = np.concatenate([dy, np.zeros(dy.shape[:3] + (width - c_out,), dy.dtype)], axis=3)
+    dy = np.ascontiguousarray(dy).reshape(-1, width)
     taps = tap_offsets(padded.shape, kh, kw, ROWS)
     groups = -(-len(taps) // GRADIENT_TAPS)
-    splits = max(1, min(GRADIENT_TASKS // groups, dy[..., 0].size // (2 * GRADIENT_BLOCK)))
-    parts = np.zeros((splits, len(taps), c_out + extra), dy.dtype)
-    _transposed_patch_product(padded, grid(padded.shape, dy.shape, stride), taps, dy.reshape(-1, c_out + extra), parts)
+    splits = max(1, min(GRADIENT_TASKS // groups, len(dy) // (2 * GRADIENT_BLOCK)))
+    parts = np.zeros((splits, len(taps), width), dy.dtype)
+    _transposed_patch_product(padded, where, taps, dy, parts, columns_of(dy.dtype))
     return parts.sum(axis=0)[: kh * kw * c_in, :c_out].reshape(shape)
 
 
@@ -141,12 +182,11 @@ def input_gradient(dy, weight, shape, stride, padding):
             top = low[0] + (r + padding[0] - rows[0]) // stride[0]
             left = low[1] + (q + padding[1] - columns[0]) // stride[1]
             counts = (n, -(-(h - r) // stride[0]), -(-(w - q) // stride[1]))
-            turned = weight[rows][:, columns].transpose(0, 1, 3, 2)
-            phase = np.empty(counts + (c_in,), dy.dtype)
+            panels = _pack(weight[rows[::-1]][:, columns[::-1]], turned=True)
+            phase = empty(counts + (c_in,), dy.dtype)
             taps = tap_offsets(padded.shape, len(rows), len(columns), 1)
-            panels = pack_panels(turned.reshape(-1, c_in), columns_of(dy.dtype))
             where = grid(padded.shape, counts, (1, 1), top, left)
-            _patch_product(padded, where, taps, panels, np.zeros(c_in, dy.dtype), phase.reshape(-1, c_in))
+            _patch_product(padded, where, taps, panels, np.empty(0, dy.dtype), phase.reshape(-1, c_in))
             if whole:
                 return phase
             dx[:, r :: stride[0], q :: stride[1]] = phase
@@ -166,7 +206,7 @@ def _pad(x, top, left, bottom, right):
     if top == left == bottom == right == 0:
         return x
     n, h, w, c = x.shape
-    padded = np.empty((n, top + h + bottom, left + w + right, c), x.dtype)
+    padded = empty((n, top + h + bottom, left + w + right, c), x.dtype)
     _fill_padded(x, padded, top, left)
     return padded
 
@@ -184,57 +224,109 @@ def tap_offsets(shape, kh, kw, multiple):
 def grid(shape, counts, stride, top=0, left=0):
     """Where the windows of a `counts` (images, rows, columns) grid start, in padded images of `shape`.
 
-    (rows, columns, offset of the first, step an image, step a row, step a column) for `_pixel_offsets`.
+    (rows, columns, offset of the first, step an image, step a row, step a column) for `pixel_offsets`.
     """
     _, h, w, c = shape
     return (counts[1], counts[2], (top * w + left) * c, h * w * c, stride[0] * w * c, stride[1] * c)
 
 
 @njit(cache=True)
-def _pixel_offsets(offsets, first, total, grid):
+def pixel_offsets(offsets, first, total, grid):
     """offsets[i] = where the window of pixel first + i starts; past the last pixel, the last one's."""
     rows, columns, start, image_step, row_step, column_step = grid
+    image, row, column = first // (rows * columns), first // columns % rows, first % columns
     for i in range(offsets.size):
-        m = min(first + i, total - 1)
-        image, row, column = m // (rows * columns), m // columns % rows, m % columns
         offsets[i] = start + image * image_step + row * row_step + column * column_step
+        if first + i + 1 < total:  # the next pixel, without a division
+            column += 1
+            if column == columns:
+                column, row = 0, row + 1
+                if row == rows:
+                    row, image = 0, image + 1
 
 
 # --- Kernels -------------------------------------------------------------------------------------------------------
+
+
+def _pack(weight, turned):
+    """The panels of W (kh * kw * c_in, c_out), or of W' if turned: taps in reverse order, channels swapped."""
+    kh, kw, c_in, c_out = weight.shape
+    weight = np.ascontiguousarray(weight).reshape(kh * kw, c_in, c_out)
+    columns = columns_of(weight.dtype)
+    rows, width = (c_out, c_in) if turned else (c_in, c_out)
+    panels = empty((-(-width // columns), kh * kw * rows, columns), weight.dtype)
+    _fill_panels(weight, panels, turned)
+    return panels
+
+
+@njit(cache=True, parallel=True)
+def _fill_panels(weight, panels, turned):
+    taps, c_in, c_out = weight.shape
+    n_panels, _, columns = panels.shape
+    for task in prange(n_panels * taps):
+        panel, t = task // taps, task % taps
+        first = panel * columns
+        if turned:
+            for j in range(columns):
+                for o in range(c_out):
+                    inside = first + j < c_in
+                    panels[panel, t * c_out + o, j] = weight[taps - 1 - t, first + j, o] if inside else 0
+        else:
+            width = min(columns, c_out - first)
+            for c in range(c_in):
+                for j in range(width):
+                    panels[panel, t * c_in + c, j] = weight[t, c, first + j]
+                for j in range(width, columns):
+                    panels[panel, t * c_in + c, j] = 0
+
+
+@njit(cache=True)
+def product_block(x, pixels, count, taps, panels, start, stop, y, first):
+    """y[first : first + count] = X W for the pixels of one block; all of them use a panel while it is in the cache.
+
+    Only the columns of panels[start:stop].
+    """
+    c_out = y.shape[1]
+    _, k, columns = panels.shape
+    tile = np.empty((ROWS, columns), y.dtype)
+    for panel in range(start, stop):
+        column, b_at = panel * columns, panel * k * columns
+        width = min(columns, c_out - column)
+        for row in range(0, count, ROWS):
+            if width == columns and row + ROWS <= count:
+                at = (first + row) * c_out + column
+                gathered_tile_product(x, pixels, row, taps, 0, panels, b_at, columns, y, at, c_out, k, False)
+            else:  # at the edges of y, through a whole tile
+                gathered_tile_product(x, pixels, row, taps, 0, panels, b_at, columns, tile, 0, columns, k, False)
+                for i in range(min(ROWS, count - row)):
+                    for j in range(width):
+                        y[first + row + i, column + j] = tile[i, j]
 
 
 @njit(cache=True, parallel=True)
 def _patch_product(x, grid, taps, panels, bias, y):
     """y[m, :] = bias + sum over k of x.flat[pixel_offset(m) + taps[k]] * W[k, :]; y (pixels, c_out), panels hold W."""
     total, c_out = y.shape
-    n_panels, k, columns = panels.shape
     for block in prange(-(-total // BLOCK)):
         first = block * BLOCK
+        count = min(BLOCK, total - first)
         pixels = np.empty(BLOCK, np.int64)
-        tile = np.empty((ROWS, columns), y.dtype)
-        _pixel_offsets(pixels, first, total, grid)
-        for panel in range(n_panels):  # 64 pixels use each panel before the next one comes into the cache
-            column = panel * columns
-            width = min(columns, c_out - column)
-            for row in range(0, min(BLOCK, total - first), ROWS):
-                gathered_tile_product(
-                    x, pixels, row, taps, 0, panels, panel * k * columns, columns, tile, 0, columns, k, False
-                )
-                for i in range(min(ROWS, total - first - row)):
-                    for j in range(width):
-                        y[first + row + i, column + j] = tile[i, j] + bias[column + j]
+        pixel_offsets(pixels, first, total, grid)
+        product_block(x, pixels, count, taps, panels, 0, panels.shape[0], y, first)
+        for m in range(first, first + count * (bias.size > 0)):
+            for j in range(c_out):
+                y[m, j] += bias[j]
 
 
 @njit(cache=True, parallel=True)
-def _transposed_patch_product(x, grid, taps, dy, parts):
+def _transposed_patch_product(x, grid, taps, dy, parts, columns):
     """The sum over parts of parts[:, k, :] += sum over pixels m of x.flat[pixel_offset(m) + taps[k]] * dy[m, :].
 
     A task owns some taps and one of the parts, each a run of pixels: who adds what, and in which order, depends on
     the shapes only, never on the number of threads.
     """
-    total, c_out = dy.shape
+    total, width = dy.shape
     splits, n_taps, _ = parts.shape
-    columns = columns_of_gradient(dy)
     groups = -(-n_taps // GRADIENT_TAPS)
     share = -(-total // (splits * GRADIENT_BLOCK)) * GRADIENT_BLOCK
     for task in prange(groups * splits):
@@ -242,18 +334,12 @@ def _transposed_patch_product(x, grid, taps, dy, parts):
         pixels = np.empty(GRADIENT_BLOCK, np.int64)
         for first in range(split * share, min(total, (split + 1) * share), GRADIENT_BLOCK):
             count = min(GRADIENT_BLOCK, total - first)
-            _pixel_offsets(pixels, first, total, grid)
-            for column in range(0, c_out, columns):
+            pixel_offsets(pixels, first, total, grid)
+            for column in range(0, width, columns):
                 for k in range(group * GRADIENT_TAPS, min(n_taps, (group + 1) * GRADIENT_TAPS), ROWS):
-                    gathered_tile_product(
-                        x, taps, k, pixels, 0, dy, first * c_out + column, c_out,
-                        parts, (split * n_taps + k) * c_out + column, c_out, count, True,
-                    )  # fmt: skip
-
-
-@njit(cache=True)
-def columns_of_gradient(dy):
-    return 2 * VECTOR_BYTES // dy.itemsize
+                    at = (split * n_taps + k) * width + column
+                    here = first * width + column
+                    gathered_tile_product(x, taps, k, pixels, 0, dy, here, width, parts, at, width, count, True)
 
 
 @njit(cache=True, parallel=True)

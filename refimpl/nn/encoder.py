@@ -25,8 +25,10 @@ from ..validation import check_array, check_integer
 from .activation import relu
 from .convolution import conv2d
 from .dense import linear
+from .fused import conv_norm_relu, conv_norm_relu_pool
+from .inference import check_images, norm_of, residual_blocks
 from .normalization import batch_norm
-from .pooling import global_avg_pool
+from .pooling import global_avg_pool, max_pool2d
 
 
 def resnet_init(*, widths=(32, 64, 128), blocks=1, embedding=64, seed, channels=3, dtype=np.float32):
@@ -57,7 +59,7 @@ def resnet_init(*, widths=(32, 64, 128), blocks=1, embedding=64, seed, channels=
             block = f"stage{s}/block{b}"
             conv(f"{block}/conv1", f"{block}/norm1", 3, width, c)
             conv(f"{block}/conv2", f"{block}/norm2", 3, c, c)
-            if _block_stride(s, b) != 1 or width != c:
+            if (s > 0 and b == 0) or width != c:
                 conv(f"{block}/shortcut", f"{block}/shortcut_norm", 1, width, c)
             width = c
     params["head/weight"] = (rng.standard_normal((width, embedding)) / np.sqrt(width)).astype(dtype)
@@ -71,121 +73,147 @@ def resnet(params, state, images, *, training):
     Returns embeddings, pullback(dembeddings) -> gradients (a dict like params), and the new state (the old one if not
     training). Nothing is written to. The gradient for the images is not computed.
     """
-    images = _check_images(params, images)
-    state = dict(state)
-    tape = []  # pullbacks in the order of the forward pass; each maps the gradient of its output to that of its input
-    gradients = {}
+    if "stem/conv/weight" not in params:
+        raise ValueError(f"params: expected those of a residual network, got {sorted(params)[:4]} ...")
+    stem_weight = params["stem/conv/weight"]
+    images = check_images(images, stem_weight.shape[2], stem_weight.dtype)
+    state, gradients = dict(state), {}
 
-    def conv_norm(x, conv, norm, stride, padding):
-        x, conv_pullback = conv2d(x, params[f"{conv}/weight"], stride=stride, padding=padding)
-        x, norm_pullback, statistics = batch_norm(
-            x, params[f"{norm}/gamma"], params[f"{norm}/beta"], state[f"{norm}/mean"], state[f"{norm}/variance"],
-            training=training,
+    def layer(x, conv, *, stride=1, padding=1, activate=True, shortcut=None, need_dx=True):
+        norm = norm_of(conv)
+        x, layer_pullback, statistics = _conv_norm_relu(
+            x, params[f"{conv}/weight"], params[f"{norm}/gamma"], params[f"{norm}/beta"],
+            (state[f"{norm}/mean"], state[f"{norm}/variance"]), training=training,
+            stride=stride, padding=padding, activate=activate, shortcut=shortcut, need_dx=need_dx,
         )  # fmt: skip
         state[f"{norm}/mean"], state[f"{norm}/variance"] = statistics
 
         def pullback(dy):
-            dy, gradients[f"{norm}/gamma"], gradients[f"{norm}/beta"] = norm_pullback(dy)
-            dx, gradients[f"{conv}/weight"], _ = conv_pullback(dy)
-            return dx
+            dx, dweight, dgamma, dbeta, dshortcut = layer_pullback(dy)
+            gradients.update({f"{conv}/weight": dweight, f"{norm}/gamma": dgamma, f"{norm}/beta": dbeta})
+            return dx, dshortcut
 
         return x, pullback
 
     def block(x, name, stride):
-        shortcut, shortcut_pullback = x, lambda dy: dy
+        shortcut, shortcut_pullback = x, None
         if f"{name}/shortcut/weight" in params:
-            shortcut, shortcut_pullback = conv_norm(x, f"{name}/shortcut", f"{name}/shortcut_norm", stride, 0)
-        x, pullback1 = conv_norm(x, f"{name}/conv1", f"{name}/norm1", stride, 1)
-        x, relu1 = relu(x)
-        x, pullback2 = conv_norm(x, f"{name}/conv2", f"{name}/norm2", 1, 1)
-        x, relu2 = relu(x + shortcut)
+            shortcut, shortcut_pullback = layer(x, f"{name}/shortcut", stride=stride, padding=0, activate=False)
+        x, pullback1 = layer(x, f"{name}/conv1", stride=stride)
+        x, pullback2 = layer(x, f"{name}/conv2", shortcut=shortcut)
 
         def pullback(dy):
-            dy = relu2(dy)
-            return pullback1(relu1(pullback2(dy))) + shortcut_pullback(dy)
+            dx, dshortcut = pullback2(dy)
+            dx, _ = pullback1(dx)
+            dx += dshortcut if shortcut_pullback is None else shortcut_pullback(dshortcut)[0]
+            return dx
 
         return x, pullback
 
-    x, stem = conv_norm(images, "stem/conv", "stem/norm", 1, 1)
-    x, stem_relu = relu(x)
-    tape += [stem, stem_relu]
-    for name, stride in _blocks(params):
+    x, stem = layer(images, "stem/conv", need_dx=False)
+    blocks = []
+    for name, stride in residual_blocks(params):
         x, block_pullback = block(x, name, stride)
-        tape.append(block_pullback)
+        blocks.append(block_pullback)
     x, pool = global_avg_pool(x)
     embeddings, head = linear(x, params["head/weight"], params["head/bias"])
 
     def pullback(dembeddings):
         dx, gradients["head/weight"], gradients["head/bias"] = head(dembeddings)
         dx = pool(dx)
-        for operation in reversed(tape):
-            dx = operation(dx)
+        for block_pullback in reversed(blocks):
+            dx = block_pullback(dx)
+        stem(dx)
         return {name: gradients[name] for name in params}
 
     return embeddings, pullback, state
 
 
-def fold_batch_norm(params, state, *, eps=1e-5):
-    """Parameters of the same encoder at inference, each norm folded into the convolution before it.
+def cnn_init(*, widths=(32, 64, 128, 128), embedding=128, size=(32, 32), seed, channels=3, dtype=np.float32):
+    """Parameters and state of a plain network: for each width a 3x3 convolution, batch norm, ReLU, 2x2 max pooling.
 
-        gamma (conv(x) - mean) / sqrt(variance + eps) + beta  =  conv'(x) + bias'
-        weight' = weight * scale        bias' = beta - mean * scale        scale = gamma / sqrt(variance + eps)
-
-    "stem/conv/weight" and "stem/norm/..." become "stem/conv/weight" and "stem/conv/bias".
+    The linear layer at the end takes all that is left of a picture of `size` (height, width), which must be 2 or more
+    at every pooling. Names: "conv0/weight", "norm0/gamma", ..., "head/weight", "head/bias".
     """
-    folded = {name: value for name, value in params.items() if name.startswith("head/")}
-    for name, weight in params.items():
-        if weight.ndim != 4:
-            continue
-        conv = name.removesuffix("/weight")
-        norm = _norm_of(conv)
-        scale = params[f"{norm}/gamma"] / np.sqrt(state[f"{norm}/variance"] + eps)
-        folded[name] = (weight * scale).astype(weight.dtype)
-        folded[f"{conv}/bias"] = (params[f"{norm}/beta"] - state[f"{norm}/mean"] * scale).astype(weight.dtype)
-    return folded
+    widths = [check_integer(width, "widths", minimum=1) for width in widths]
+    embedding = check_integer(embedding, "embedding", minimum=1)
+    height, width = (check_integer(s, "size", minimum=1) >> len(widths) for s in size)
+    if min(height, width) < 1 or not widths:
+        raise ValueError(f"size: expected {2 ** len(widths)} pixels or more for {len(widths)} layers, got {size}")
+    rng = np.random.default_rng(seed)
+    params, state = {}, {}
+    for i, (c_in, c_out) in enumerate(zip([check_integer(channels, "channels", minimum=1), *widths], widths)):
+        params[f"conv{i}/weight"] = (rng.standard_normal((3, 3, c_in, c_out)) * np.sqrt(2 / (9 * c_in))).astype(dtype)
+        params[f"norm{i}/gamma"], params[f"norm{i}/beta"] = np.ones(c_out, dtype), np.zeros(c_out, dtype)
+        state[f"norm{i}/mean"], state[f"norm{i}/variance"] = np.zeros(c_out, dtype), np.ones(c_out, dtype)
+    features = height * width * widths[-1]
+    params["head/weight"] = (rng.standard_normal((features, embedding)) / np.sqrt(features)).astype(dtype)
+    params["head/bias"] = np.zeros(embedding, dtype)
+    return params, state
 
 
-def resnet_inference(folded, images):
-    """Embeddings (n, d) of images, with parameters from `fold_batch_norm`: what `resnet` gives when not training."""
-    images = _check_images(folded, images)
+def cnn(params, state, images, *, training):
+    """Embeddings of images with the plain network of `cnn_init`; arguments and results as `resnet`'s."""
+    if "conv0/weight" not in params:
+        raise ValueError(f"params: expected those of cnn_init, with conv0/weight, got {sorted(params)[:4]} ...")
+    first = params["conv0/weight"]
+    images = check_array(images, "images", shape=(None, None, None, first.shape[2]), dtypes=(first.dtype,), min_rows=1)
+    layers = sum(name.startswith("conv") for name in params)
+    x, state, pullbacks = images, dict(state), []
+    for i in range(layers):
+        if min(x.shape[1:3]) < 2:
+            raise ValueError(f"images: expected {2**layers} x {2**layers} pixels or more, got shape {images.shape}")
+        x, pullback, statistics = _conv_norm_relu_pool(
+            x, params[f"conv{i}/weight"], params[f"norm{i}/gamma"], params[f"norm{i}/beta"],
+            (state[f"norm{i}/mean"], state[f"norm{i}/variance"]), training=training, need_dx=i > 0,
+        )  # fmt: skip
+        state[f"norm{i}/mean"], state[f"norm{i}/variance"] = statistics
+        pullbacks.append(pullback)
+    pooled = x.shape
+    if x[0].size != len(params["head/weight"]):
+        raise ValueError(
+            f"images: expected pictures that leave {len(params['head/weight'])} features, got shape {images.shape}"
+        )
+    embeddings, head = linear(x.reshape(len(x), -1), params["head/weight"], params["head/bias"])
 
-    def conv(x, name, stride, padding):
-        return conv2d(x, folded[f"{name}/weight"], folded[f"{name}/bias"], stride=stride, padding=padding)[0]
+    def pullback(dembeddings):
+        gradients = {}
+        dx, gradients["head/weight"], gradients["head/bias"] = head(dembeddings)
+        dx = dx.reshape(pooled)
+        for i in reversed(range(layers)):
+            dx, dweight, dgamma, dbeta = pullbacks[i](dx)
+            gradients.update({f"conv{i}/weight": dweight, f"norm{i}/gamma": dgamma, f"norm{i}/beta": dbeta})
+        return {name: gradients[name] for name in params}
 
-    x = np.maximum(conv(images, "stem/conv", 1, 1), 0)
-    for name, stride in _blocks(folded):
-        shortcut = conv(x, f"{name}/shortcut", stride, 0) if f"{name}/shortcut/weight" in folded else x
-        x = np.maximum(conv(x, f"{name}/conv1", stride, 1), 0)
-        x = np.maximum(conv(x, f"{name}/conv2", 1, 1) + shortcut, 0)
-    return x.mean(axis=(1, 2)) @ folded["head/weight"] + folded["head/bias"]
-
-
-def _norm_of(conv):
-    """ "stage0/block0/conv1" -> "stage0/block0/norm1"; the shortcut's is "shortcut_norm"."""
-    return f"{conv}_norm" if conv.endswith("shortcut") else conv.replace("conv", "norm")
+    return embeddings, pullback, state
 
 
-def _block_stride(stage, block):
-    return 2 if stage > 0 and block == 0 else 1
+def _conv_norm_relu(
+    x, weight, gamma, beta, running, *, training, stride=1, padding=1, activate=True, shortcut=None, need_dx=True
+):
+    """One layer: fused in training; with frozen statistics, the plain operations that define it."""
+    if training:
+        return conv_norm_relu(
+            x, weight, gamma, beta, running,
+            stride=stride, padding=padding, activate=activate, shortcut=shortcut, need_dx=need_dx,
+        )  # fmt: skip
+    z, conv_pullback = conv2d(x, weight, stride=stride, padding=padding)
+    z, norm_pullback, running = batch_norm(z, gamma, beta, *running, training=False)
+    z = z if shortcut is None else z + shortcut
+    y, relu_pullback = relu(z) if activate else (z, lambda dy: dy)
+
+    def pullback(dy):
+        d = relu_pullback(dy)
+        dz, dgamma, dbeta = norm_pullback(d)
+        dx, dweight, _ = conv_pullback(dz)
+        return dx, dweight, dgamma, dbeta, None if shortcut is None else d
+
+    return y, pullback, running
 
 
-def _blocks(params):
-    """(name, stride) of the blocks, in order."""
-    stage = 0
-    while f"stage{stage}/block0/conv1/weight" in params:
-        block = 0
-        while f"stage{stage}/block{block}/conv1/weight" in params:
-            yield f"stage{stage}/block{block}", _block_stride(stage, block)
-            block += 1
-        stage += 1
-
-
-def _check_images(params, images):
-    weight = params.get("stem/conv/weight")
-    if weight is None:
-        raise ValueError(f"params: expected those of an encoder, with stem/conv/weight, got {sorted(params)[:4]} ...")
-    shape = (None, None, None, weight.shape[2])
-    images = check_array(images, "images", shape=shape, dtypes=(weight.dtype,), min_rows=1)
-    if min(images.shape[1:3]) < 8:
-        raise ValueError(f"images: expected 8 x 8 pixels or more, got shape {images.shape}")
-    return images
+def _conv_norm_relu_pool(x, weight, gamma, beta, running, *, training, need_dx):
+    if training:
+        return conv_norm_relu_pool(x, weight, gamma, beta, running, need_dx=need_dx)
+    y, layer_pullback, running = _conv_norm_relu(x, weight, gamma, beta, running, training=False)
+    y, pool_pullback = max_pool2d(y, 2)
+    return y, lambda dy: layer_pullback(pool_pullback(dy))[:4], running

@@ -56,6 +56,68 @@ def adamw(params, gradients, opt_state, *, learning_rate, betas=(0.9, 0.999), ep
     return _adam_step(params, gradients, opt_state, learning_rate, betas, eps, decay)
 
 
+def lars(
+    params, gradients, opt_state, *, learning_rate, momentum=0.9, weight_decay=0.0, trust=1e-3, nesterov=False
+):
+    """SGD whose step for each weight is scaled to that weight's length:
+
+        g' = g + wd p        ratio = trust |p| / (|g| + wd |p|)        v <- momentum v + ratio g';  p <- p - lr v
+
+    Biases and the parameters of norms (fewer than 2 dimensions) take plain steps: no decay, ratio 1; so does a weight
+    with |p| or |g| = 0. Source: You et al. 2017, arXiv:1708.03888; the exclusions are SimCLR's.
+    """
+    decay = check_number(weight_decay, "weight_decay", minimum=0)
+    trust = check_number(trust, "trust", above=0)
+    scaled = {}
+    for name, p, g in _pairs(params, gradients):
+        if p.ndim >= 2:
+            length, slope = np.linalg.norm(p), np.linalg.norm(g)
+            ratio = trust * length / (slope + decay * length) if length > 0 and slope > 0 else 1.0
+            g = _like(ratio, p) * (g + _like(decay, p) * p)
+        scaled[name] = g
+    return sgd(params, scaled, opt_state, learning_rate=learning_rate, momentum=momentum, nesterov=nesterov)
+
+
+def rmsprop(params, gradients, opt_state, *, learning_rate, decay=0.99, eps=1e-8, weight_decay=0.0):
+    """s <- decay s + (1 - decay) g^2;  p <- p - lr g / (sqrt(s) + eps). Tieleman and Hinton 2012, lecture 6.5."""
+    decay = check_number(decay, "decay", minimum=0, below=1)
+    return _by_square(params, gradients, opt_state, decay, 1 - decay, learning_rate, eps, weight_decay)
+
+
+def adagrad(params, gradients, opt_state, *, learning_rate, eps=1e-10, weight_decay=0.0):
+    """s <- s + g^2;  p <- p - lr g / (sqrt(s) + eps). Source: Duchi et al. 2011, equation 1, diagonal."""
+    return _by_square(params, gradients, opt_state, 1.0, 1.0, learning_rate, eps, weight_decay)
+
+
+def _by_square(params, gradients, opt_state, keep, take, learning_rate, eps, weight_decay):
+    lr = check_number(learning_rate, "learning_rate", minimum=0)
+    eps = check_number(eps, "eps", above=0)
+    decay = check_number(weight_decay, "weight_decay", minimum=0)
+    new, state = {}, {}
+    for name, p, g in _pairs(params, gradients):
+        g = g + _like(decay, p) * p
+        s = _like(keep, p) * opt_state.get(f"square/{name}", np.zeros_like(p)) + _like(take, p) * g * g
+        state[f"square/{name}"] = s
+        new[name] = p - _like(lr, p) * g / (np.sqrt(s) + _like(eps, p))
+    return new, state
+
+
+def clip_gradients(gradients, max_norm):
+    """Gradients times min(1, max_norm / norm), and the norm: the length of all of them as one vector.
+
+    Source: Pascanu et al. 2012, arXiv:1211.5063, section 3.2.
+    """
+    max_norm = check_number(max_norm, "max_norm", above=0)
+    total = 0.0
+    for name, g in gradients.items():
+        g = check_array(g, f"gradients[{name!r}]", finite=True)
+        total += float(np.vdot(g, g)) if g.dtype == np.float64 else float((g.astype(np.float64) ** 2).sum())
+    norm = total**0.5
+    if norm <= max_norm:
+        return dict(gradients), norm
+    return {name: g * _like(max_norm / norm, g) for name, g in gradients.items()}, norm
+
+
 def _adam_step(params, gradients, opt_state, learning_rate, betas, eps, decoupled_decay):
     lr = check_number(learning_rate, "learning_rate", minimum=0)
     b1, b2 = (check_number(b, "betas", minimum=0, below=1) for b in betas)

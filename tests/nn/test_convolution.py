@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from refimpl.nn import conv2d, gradient_check
+from refimpl.nn import conv2d, depthwise_conv2d, gradient_check
 
 from .oracles import convolution
 from .strategies import arrays_for, convolutions
@@ -115,3 +115,19 @@ def test_bad_upstream_gradient():
     _, pullback = conv2d(np.zeros((1, 5, 5, 3), np.float32), np.zeros((3, 3, 3, 4), np.float32))
     with pytest.raises(ValueError, match=r"dy: expected shape \(1, 3, 3, 4\), got \(1, 3, 4, 4\)"):
         pullback(np.zeros((1, 3, 4, 4), np.float32))
+
+
+@given(case=convolutions(), seed=st.integers(0, 2**16))
+@settings(max_examples=25)
+def test_depthwise_is_a_convolution_with_a_diagonal_kernel(case, seed):
+    x, weight, _ = arrays_for(case, np.float64)
+    kernel, bias = weight[..., 0], np.arange(x.shape[3], dtype=float)
+    diagonal = np.einsum("uvc,cd->uvcd", kernel, np.eye(len(bias)))
+    y, _ = depthwise_conv2d(x, kernel, bias, stride=case.stride, padding=case.padding)
+    expected, _ = conv2d(x, diagonal, bias, stride=case.stride, padding=case.padding)
+    np.testing.assert_allclose(y, expected, atol=1e-12)
+
+    def function(x, kernel, bias):
+        return depthwise_conv2d(x, kernel, bias, stride=case.stride, padding=case.padding)
+
+    assert max(gradient_check(function, (x, kernel, bias), seed=seed, elements=4)) < 1e-7

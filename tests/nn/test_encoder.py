@@ -104,5 +104,5 @@ def test_bad_images(x, message):
 
 
 def test_parameters_of_something_else():
-    with pytest.raises(ValueError, match="params: expected those of an encoder"):
+    with pytest.raises(ValueError, match="params: expected those of a residual network"):
         resnet({"layer0/weight": np.zeros((2, 2))}, {}, np.zeros((1, 8, 8, 3)), training=False)

@@ -1,0 +1,263 @@
+"""The fast path of the encoders: convolution, batch norm, shortcut, ReLU and pooling with as few passes as possible.
+
+The plain operations (convolution.py, normalization.py, activation.py, pooling.py) say what is computed; a test ties
+these to their composition. A layer's arithmetic is in the convolution, but its time is also in moving activations
+between memory and the cores: batch norm, ReLU and pooling one by one read and write the largest arrays of the network
+a dozen times. Here, with z = conv(x) and xhat = (z - mean) * inverse_std:
+
+    forward    1. z, written once; while a block of it is in the cache, its means and sums of squared deviations
+               2. y = pool(relu(gamma * xhat + beta + shortcut)), one pass over z
+    backward   3. d = dy where y > 0: the mask is read off the output. sum(d) and sum(d * xhat) in the same pass
+               4. dz = a d + b (z - mean) + c, one pass, with one a, b, c a channel:
+                      a = gamma * inverse_std    b = -a inverse_std^2 sum(d (z - mean)) / m    c = -a sum(d) / m
+               5. the two products of the convolution's pullback
+
+For 2x2 max pooling, pass 2 also writes the z that won each window: pass 3 then reads these (a quarter of z), and pass
+4 finds the winner in its window by comparing with it. Statistics are kept by blocks of pixels (mean, sum of squared
+deviations from it) and merged pairwise after Chan et al. 1979, which does not cancel as E[z^2] - E[z]^2 does.
+"""
+
+import numpy as np
+from numba import njit, prange
+
+from .convolution import (
+    BLOCK,
+    _pack,
+    grid,
+    input_gradient,
+    pad_images,
+    pair,
+    pixel_offsets,
+    product_block,
+    tap_offsets,
+    weight_gradient,
+)
+from .memory import empty
+
+ROWS_A_TASK = 8 * BLOCK  # pixels whose statistics, or sums, are one partial result
+
+
+def conv_norm_relu(
+    x, weight, gamma, beta, running, *, shortcut=None, stride=1, padding=1, activate=True, need_dx=True,
+    momentum=0.1, eps=1e-5,
+):  # fmt: skip
+    """relu(batch_norm(conv2d(x, weight)) + shortcut) in training; without the ReLU if not `activate`.
+
+    running = (running_mean, running_var); shortcut has the shape of y, or is None. Returns y,
+    pullback(dy) -> (dx or None, dweight, dgamma, dbeta, dshortcut), and the new running statistics.
+    Shapes and dtypes as in the plain operations; the caller, an encoder, has checked them.
+    """
+    padded, z, mean, inverse_std, running = _convolve(x, weight, stride, padding, running, momentum, eps)
+    c = z.shape[-1]
+    y = empty(z.shape, z.dtype)
+    scale = _coefficients(mean, gamma * inverse_std, beta)
+    added = np.empty((0, c), z.dtype) if shortcut is None else np.ascontiguousarray(shortcut).reshape(-1, c)
+    _normalize(z.reshape(-1, c), scale, added, activate, y.reshape(-1, c))
+
+    def pullback(dy):
+        dy = np.ascontiguousarray(dy)
+        d = empty(z.shape, z.dtype) if activate else dy
+        sums = _partials(z, 2)
+        _masked_sums(dy.reshape(-1, c), y.reshape(-1, c), z.reshape(-1, c), mean, activate, d.reshape(-1, c), sums)
+        coefficients, dgamma, dbeta = _backward_coefficients(sums, mean, inverse_std, gamma, z.size // c)
+        dz = empty(z.shape, z.dtype)
+        _apply_coefficients(d.reshape(-1, c), z.reshape(-1, c), coefficients, dz.reshape(-1, c))
+        dweight = weight_gradient(padded, dz, weight.shape, pair(stride, "stride", 1))
+        dx = None
+        if need_dx:
+            dx = input_gradient(dz, weight, x.shape, pair(stride, "stride", 1), pair(padding, "padding", 0))
+        return dx, dweight, dgamma, dbeta, None if shortcut is None else d
+
+    return y, pullback, running
+
+
+def conv_norm_relu_pool(x, weight, gamma, beta, running, *, padding=1, need_dx=True, momentum=0.1, eps=1e-5):
+    """max_pool2d(relu(batch_norm(conv2d(x, weight))), 2) in training; arguments and results as `conv_norm_relu`'s.
+
+    pullback(dy) -> (dx or None, dweight, dgamma, dbeta).
+    """
+    padded, z, mean, inverse_std, running = _convolve(x, weight, 1, padding, running, momentum, eps)
+    n, h, w, c = z.shape
+    y, best = (empty((n, h // 2, w // 2, c), z.dtype) for _ in range(2))
+    scale = _coefficients(mean, gamma * inverse_std, beta)
+    _normalize_pool(z, scale, y, best)
+
+    def pullback(dy):
+        dy = np.ascontiguousarray(dy)
+        d = empty(y.shape, z.dtype)
+        sums = _partials(y, 2)
+        _masked_sums(dy.reshape(-1, c), y.reshape(-1, c), best.reshape(-1, c), mean, True, d.reshape(-1, c), sums)
+        coefficients, dgamma, dbeta = _backward_coefficients(sums, mean, inverse_std, gamma, z.size // c)
+        dz = empty(z.shape, z.dtype)
+        _apply_coefficients_pool(d, best, z, coefficients, dz)
+        dweight = weight_gradient(padded, dz, weight.shape, (1, 1))
+        dx = input_gradient(dz, weight, x.shape, (1, 1), pair(padding, "padding", 0)) if need_dx else None
+        return dx, dweight, dgamma, dbeta
+
+    return y, pullback, running
+
+
+def _convolve(x, weight, stride, padding, running, momentum, eps):
+    """Pass 1: the padded x, z, its mean and 1 / standard deviation, the moved running statistics."""
+    stride, padding = pair(stride, "stride", 1), pair(padding, "padding", 0)
+    padded = pad_images(x, padding)
+    n, h, w, _ = padded.shape
+    kh, kw, _, c = weight.shape
+    z = empty((n, (h - kh) // stride[0] + 1, (w - kw) // stride[1] + 1, c), x.dtype)
+    partials = _partials(z, 2)
+    where, taps = grid(padded.shape, z.shape, stride), tap_offsets(padded.shape, kh, kw, 1)
+    _product_and_statistics(padded, where, taps, _pack(weight, turned=False), z.reshape(-1, c), partials)
+    m = z.size // c
+    means, deviations = partials[:, 0], partials[:, 1]
+    counts = np.minimum(ROWS_A_TASK, m - ROWS_A_TASK * np.arange(len(partials)))[:, None]
+    mean = (means * counts).sum(0) / m
+    variance = (deviations + counts * (means - mean) ** 2).sum(0) / m
+    running = (
+        ((1 - momentum) * running[0] + momentum * mean).astype(x.dtype),
+        ((1 - momentum) * running[1] + momentum * variance * m / max(1, m - 1)).astype(x.dtype),
+    )
+    return padded, z, mean.astype(x.dtype), (1 / np.sqrt(variance + eps)).astype(x.dtype), running
+
+
+def _partials(z, rows):
+    """Room for `rows` numbers a channel, in float64, from each task."""
+    return np.zeros((-(-(z.size // z.shape[-1]) // ROWS_A_TASK), rows, z.shape[-1]))
+
+
+def _coefficients(*rows):
+    return np.stack(rows)
+
+
+def _backward_coefficients(sums, mean, inverse_std, gamma, m):
+    """(mean, a, b, c) of pass 4 as rows, dgamma, dbeta. sums: of d, and of d (z - mean)."""
+    dbeta, along_z = sums.sum(0)
+    dgamma = along_z * inverse_std
+    a = gamma * inverse_std.astype(np.float64)
+    rows = (mean, a, -a * inverse_std * dgamma / m, -a * dbeta / m)
+    dtype = mean.dtype
+    return np.stack(rows).astype(dtype), dgamma.astype(dtype), dbeta.astype(dtype)
+
+
+# --- Kernels: arrays are (pixels, channels); the inner loop over channels is the one that vectorises ------------------
+
+
+@njit(cache=True, parallel=True)
+def _product_and_statistics(x, grid, taps, panels, z, partials):
+    """z = X W, and a task's mean and sum of squared deviations of every channel, block by block while in the cache."""
+    total, c = z.shape
+    for task in prange(partials.shape[0]):
+        pixels = np.empty(BLOCK, np.int64)
+        block_sum, block_mean, deviation = np.empty(c, z.dtype), np.empty(c, z.dtype), np.empty(c, z.dtype)
+        seen = 0
+        for first in range(task * ROWS_A_TASK, min(total, (task + 1) * ROWS_A_TASK), BLOCK):
+            count = min(BLOCK, total - first)
+            pixel_offsets(pixels, first, total, grid)
+            product_block(x, pixels, count, taps, panels, 0, panels.shape[0], z, first)
+            block_sum[:] = 0
+            deviation[:] = 0
+            for m in range(first, first + count):
+                for j in range(c):
+                    block_sum[j] += z[m, j]
+            for j in range(c):
+                block_mean[j] = block_sum[j] / z.dtype.type(count)
+            for m in range(first, first + count):
+                for j in range(c):
+                    deviation[j] += (z[m, j] - block_mean[j]) ** 2
+            for j in range(c):  # Chan et al.: the deviations of two sets about the mean of both
+                delta = block_mean[j] - partials[task, 0, j]
+                partials[task, 0, j] += delta * count / (seen + count)
+                partials[task, 1, j] += deviation[j] + delta * delta * (seen * count / (seen + count))
+            seen += count
+
+
+@njit(cache=True, parallel=True)
+def _normalize(z, coefficients, added, activate, y):
+    """y = scale * (z - mean) + beta + added, then ReLU; rows mean, scale, beta; added may be empty."""
+    total, c = z.shape
+    floor = z.dtype.type(0 if activate else -np.inf)
+    for task in prange(-(-total // ROWS_A_TASK)):
+        for m in range(task * ROWS_A_TASK, min(total, (task + 1) * ROWS_A_TASK)):
+            if added.shape[0] > 0:
+                for j in range(c):
+                    value = (z[m, j] - coefficients[0, j]) * coefficients[1, j] + coefficients[2, j] + added[m, j]
+                    y[m, j] = value if value > floor else floor
+            else:
+                for j in range(c):
+                    value = (z[m, j] - coefficients[0, j]) * coefficients[1, j] + coefficients[2, j]
+                    y[m, j] = value if value > floor else floor
+
+
+@njit(cache=True, parallel=True)
+def _masked_sums(dy, y, z, mean, activate, d, sums):
+    """d = dy where y > 0 (everywhere, if not activated); sums of d and of d (z - mean) over the pixels of each task."""
+    total, c = z.shape
+    for task in prange(sums.shape[0]):
+        part = np.zeros((2, c), z.dtype)
+        for first in range(task * ROWS_A_TASK, min(total, (task + 1) * ROWS_A_TASK), BLOCK):
+            part[:] = 0
+            for m in range(first, min(total, first + BLOCK)):
+                if activate:
+                    for j in range(c):
+                        d[m, j] = dy[m, j] if y[m, j] > 0 else z.dtype.type(0)
+                for j in range(c):
+                    part[0, j] += d[m, j]
+                    part[1, j] += d[m, j] * (z[m, j] - mean[j])
+            for j in range(c):
+                sums[task, 0, j] += part[0, j]
+                sums[task, 1, j] += part[1, j]
+
+
+@njit(cache=True, parallel=True)
+def _apply_coefficients(d, z, coefficients, dz):
+    """dz = a d + b (z - mean) + c; coefficients: rows mean, a, b, c."""
+    total, c = z.shape
+    for task in prange(-(-total // ROWS_A_TASK)):
+        for m in range(task * ROWS_A_TASK, min(total, (task + 1) * ROWS_A_TASK)):
+            for j in range(c):
+                deviation = z[m, j] - coefficients[0, j]
+                dz[m, j] = coefficients[1, j] * d[m, j] + coefficients[2, j] * deviation + coefficients[3, j]
+
+
+@njit(cache=True, parallel=True)
+def _normalize_pool(z, coefficients, y, best):
+    """Pass 2 with 2x2 max pooling: y, and the z of the first pixel of each window that has its maximum."""
+    n, h, w, c = y.shape
+    for row in prange(n * h):
+        image, i = row // h, row % h
+        for q in range(w):
+            for j in range(c):
+                mean, scale = coefficients[0, j], coefficients[1, j]
+                top = z[image, 2 * i, 2 * q, j]
+                highest = (top - mean) * scale
+                for u, v in ((0, 1), (1, 0), (1, 1)):
+                    other = z[image, 2 * i + u, 2 * q + v, j]
+                    value = (other - mean) * scale
+                    top = other if value > highest else top
+                    highest = value if value > highest else highest
+                highest += coefficients[2, j]
+                best[image, i, q, j] = top
+                y[image, i, q, j] = highest if highest > 0 else z.dtype.type(0)
+
+
+@njit(cache=True, parallel=True)
+def _apply_coefficients_pool(d, best, z, coefficients, dz):
+    """Pass 4 with 2x2 max pooling: d goes to the first pixel of its window whose z is the best one."""
+    n, height, width, c = z.shape
+    _, h, w, _ = d.shape
+    zero = z.dtype.type(0)
+    for row in prange(n * ((height + 1) // 2)):
+        image, i = row // ((height + 1) // 2), row % ((height + 1) // 2)
+        for q in range(w if i < h else 0):
+            for j in range(c):
+                mean, a, b, shift = coefficients[0, j], coefficients[1, j], coefficients[2, j], coefficients[3, j]
+                left, top = a * d[image, i, q, j], best[image, i, q, j]
+                for u, v in ((0, 0), (0, 1), (1, 0), (1, 1)):
+                    value = z[image, 2 * i + u, 2 * q + v, j]
+                    won = left if value == top else zero
+                    dz[image, 2 * i + u, 2 * q + v, j] = won + (b * (value - mean) + shift)
+                    left = zero if value == top else left
+        for u in range(2 * i, min(height, 2 * i + 2)):  # pixels in no window: the last row and column of odd sizes
+            for v in range(2 * w if i < h else 0, width):
+                for j in range(c):
+                    deviation = z[image, u, v, j] - coefficients[0, j]
+                    dz[image, u, v, j] = coefficients[2, j] * deviation + coefficients[3, j]

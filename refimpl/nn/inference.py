@@ -1,0 +1,196 @@
+"""Embedding pictures with a trained encoder: batch norm folded away, everything after a product fused into it.
+
+    gamma (conv(x) - mean) / sqrt(variance + eps) + beta  =  conv'(x) + bias'
+    weight' = weight * scale        bias' = beta - mean * scale        scale = gamma / sqrt(variance + eps)
+
+The running statistics are constants at inference, so a norm is one more linear map, and two linear maps are one. What
+is left of a layer, bias, shortcut, ReLU and pooling, is done on each block of 64 results while they are in the cache.
+For pooling, the pixels of a block are taken window by window: the four values of a window are then four rows in a row.
+"""
+
+import numpy as np
+from numba import njit, prange
+
+from ..validation import check_array
+from .convolution import BLOCK, _pack, grid, pad_images, pixel_offsets, product_block, tap_offsets
+from .memory import empty
+
+
+def fold_batch_norm(params, state, *, eps=1e-5):
+    """Parameters for inference: of every "conv" with a "norm", weight' and bias' (see above); everything else as it is.
+
+    "stem/conv/weight" with "stem/norm/gamma", ... becomes "stem/conv/weight" and "stem/conv/bias".
+    """
+    folded = {name: value for name, value in params.items() if "norm" not in name}
+    for name, weight in params.items():
+        conv = name.removesuffix("/weight")
+        norm = norm_of(conv)
+        if weight.ndim == 4 and f"{norm}/gamma" in params:
+            scale = params[f"{norm}/gamma"] / np.sqrt(state[f"{norm}/variance"] + eps)
+            folded[name] = (weight * scale).astype(weight.dtype)
+            folded[f"{conv}/bias"] = (params[f"{norm}/beta"] - state[f"{norm}/mean"] * scale).astype(weight.dtype)
+    return folded
+
+
+def norm_of(conv):
+    """The name of the norm that follows a convolution: "stage0/block0/conv1" -> "stage0/block0/norm1"."""
+    return f"{conv}_norm" if conv.endswith("shortcut") else conv.replace("conv", "norm")
+
+
+class FusedConvolution:
+    """relu(conv2d(x, weight, bias, stride, padding) + shortcut), then 2x2 max pooling; weights packed once.
+
+    With `activate` False there is no ReLU, with `pool` False no pooling.
+    """
+
+    def __init__(self, weight, bias, *, stride=1, padding=0, activate=True, pool=False):
+        self.kernel, self.c_out = weight.shape[:2], weight.shape[3]
+        self.panels, self.bias = _pack(weight, turned=False), np.ascontiguousarray(bias)
+        self.stride, self.padding, self.activate, self.pool = stride, padding, activate, pool
+        self.tables = {}  # shape of a padded image -> offsets: many calls have the same
+
+    def __call__(self, x, shortcut=None):
+        padded = pad_images(x, (self.padding, self.padding))
+        shape = padded.shape
+        if shape[1:] not in self.tables:
+            self.tables[shape[1:]] = tap_offsets(shape, *self.kernel, 1)
+        h, w = ((size - k) // self.stride + 1 for size, k in zip(shape[1:3], self.kernel))
+        where = grid(shape, (shape[0], h, w, self.c_out), (self.stride, self.stride))
+        if self.pool:
+            h, w = h // 2, w // 2
+        y = empty((shape[0], h, w, self.c_out), x.dtype)
+        rows = y.reshape(-1, self.c_out)
+        if self.pool:
+            _product_pool(padded, where, self.tables[shape[1:]], self.panels, self.bias, rows)
+        else:
+            added = rows[:0] if shortcut is None else shortcut.reshape(-1, self.c_out)
+            taps = self.tables[shape[1:]]
+            _product_relu(padded, where, taps, self.panels, self.bias, added, self.activate, rows)
+        return y
+
+
+@njit(cache=True, parallel=True)
+def _product_relu(x, grid, taps, panels, bias, added, activate, y):
+    """y = X W + bias + added, then ReLU; added has the shape of y or no rows."""
+    total, c_out = y.shape
+    floor = y.dtype.type(0 if activate else -np.inf)
+    columns = panels.shape[2]
+    # A few pixels and many panels (one small image): tasks share the panels instead of the pixels.
+    groups = panels.shape[0] if total < 16 * BLOCK else 1
+    for task in prange(-(-total // BLOCK) * groups):
+        first, group = task // groups * BLOCK, task % groups
+        count = min(BLOCK, total - first)
+        pixels = np.empty(BLOCK, np.int64)
+        pixel_offsets(pixels, first, total, grid)
+        start, stop = group * panels.shape[0] // groups, (group + 1) * panels.shape[0] // groups
+        product_block(x, pixels, count, taps, panels, start, stop, y, first)
+        low, high = start * columns, min(c_out, stop * columns)
+        for m in range(first, first + count):
+            if added.shape[0] > 0:
+                for j in range(low, high):
+                    value = y[m, j] + bias[j] + added[m, j]
+                    y[m, j] = value if value > floor else floor
+            else:
+                for j in range(low, high):
+                    value = y[m, j] + bias[j]
+                    y[m, j] = value if value > floor else floor
+
+
+@njit(cache=True, parallel=True)
+def _product_pool(x, grid, taps, panels, bias, y):
+    """y = the largest of every 2x2 window of relu(X W + bias); the grid is that of the pixels before pooling."""
+    total, c_out = y.shape
+    rows, width, start, image_step, row_step, column_step = grid
+    windows = (rows // 2, width // 2, start, image_step, 2 * row_step, 2 * column_step)
+    window_count = BLOCK // 4
+    columns = panels.shape[2]
+    groups = panels.shape[0] if total < 16 * window_count else 1
+    for task in prange(-(-total // window_count) * groups):
+        first, group = task // groups * window_count, task % groups
+        count = min(window_count, total - first)
+        corners, pixels = np.empty(window_count, np.int64), np.empty(BLOCK, np.int64)
+        pixel_offsets(corners, first, total, windows)
+        for i in range(window_count):
+            pixels[4 * i], pixels[4 * i + 1] = corners[i], corners[i] + column_step
+            pixels[4 * i + 2], pixels[4 * i + 3] = corners[i] + row_step, corners[i] + row_step + column_step
+        z = np.empty((BLOCK, c_out), y.dtype)
+        low, high = group * panels.shape[0] // groups, (group + 1) * panels.shape[0] // groups
+        product_block(x, pixels, 4 * count, taps, panels, low, high, z, 0)
+        for i in range(count):
+            for j in range(low * columns, min(c_out, high * columns)):
+                top = max(max(z[4 * i, j], z[4 * i + 1, j]), max(z[4 * i + 2, j], z[4 * i + 3, j])) + bias[j]
+                y[first + i, j] = top if top > 0 else y.dtype.type(0)
+
+
+def cnn_embedder(folded):
+    """embed(images) -> embeddings, for folded parameters of `refimpl.nn.cnn`; packs them once, for many calls."""
+    weights = [folded[f"conv{i}/weight"] for i in range(sum(value.ndim == 4 for value in folded.values()))]
+    layers = [FusedConvolution(w, folded[f"conv{i}/bias"], padding=1, pool=True) for i, w in enumerate(weights)]
+    head, bias = folded["head/weight"], folded["head/bias"]
+
+    def embed(images):
+        shape = (None, None, None, weights[0].shape[2])
+        x = check_array(images, "images", shape=shape, dtypes=(head.dtype,), min_rows=1)
+        for layer in layers:
+            if min(x.shape[1:3]) < 2:
+                least = 2 ** len(layers)
+                raise ValueError(f"images: expected {least} x {least} pixels or more, got shape {images.shape}")
+            x = layer(x)
+        if x[0].size != len(head):
+            raise ValueError(f"images: expected pictures that leave {len(head)} features, got shape {images.shape}")
+        return x.reshape(len(x), -1) @ head + bias
+
+    return embed
+
+
+def cnn_inference(folded, images):
+    """Embeddings of images with folded parameters of `refimpl.nn.cnn`."""
+    return cnn_embedder(folded)(images)
+
+
+def resnet_embedder(folded):
+    """embed(images) -> embeddings, for folded parameters of `refimpl.nn.resnet`; packs them once, for many calls."""
+    if "stem/conv/weight" not in folded:
+        raise ValueError(f"folded: expected parameters of a residual network, got {sorted(folded)[:4]} ...")
+
+    def conv(name, stride=1, padding=1, activate=True):
+        weight, bias = folded[f"{name}/weight"], folded[f"{name}/bias"]
+        return FusedConvolution(weight, bias, stride=stride, padding=padding, activate=activate)
+
+    stem = conv("stem/conv")
+    blocks = []
+    for name, stride in residual_blocks(folded):
+        shortcut = conv(f"{name}/shortcut", stride, 0, False) if f"{name}/shortcut/weight" in folded else lambda x: x
+        blocks.append((conv(f"{name}/conv1", stride), conv(f"{name}/conv2"), shortcut))
+    head, bias, channels = folded["head/weight"], folded["head/bias"], folded["stem/conv/weight"].shape[2]
+
+    def embed(images):
+        x = stem(check_images(images, channels, head.dtype))
+        for conv1, conv2, shortcut in blocks:
+            x = conv2(conv1(x), shortcut(x))
+        return x.mean(axis=(1, 2)) @ head + bias
+
+    return embed
+
+
+def resnet_inference(folded, images):
+    """Embeddings (n, d) of images, with parameters from `fold_batch_norm`: what `resnet` gives when not training."""
+    return resnet_embedder(folded)(images)
+
+
+def residual_blocks(params):
+    """(name, stride) of the blocks of a residual network, in order."""
+    stage = 0
+    while f"stage{stage}/block0/conv1/weight" in params:
+        block = 0
+        while f"stage{stage}/block{block}/conv1/weight" in params:
+            yield f"stage{stage}/block{block}", 2 if stage > 0 and block == 0 else 1
+            block += 1
+        stage += 1
+
+
+def check_images(images, channels, dtype):
+    images = check_array(images, "images", shape=(None, None, None, channels), dtypes=(dtype,), min_rows=1)
+    if min(images.shape[1:3]) < 8:
+        raise ValueError(f"images: expected 8 x 8 pixels or more, got shape {images.shape}")
+    return images

@@ -1,0 +1,52 @@
+"""Arrays on memory that earlier arrays left behind.
+
+The operating system hands out fresh memory page by page, zeroed, at the first touch: for the activations of a training
+step, a second pass over all of them, and they are of the same sizes at every step. `empty` is numpy.empty on memory
+kept from arrays that nobody refers to any more. There is nothing to give back by hand and nothing to get wrong: an
+array owns its memory as long as it or any view of it lives (NumPy keeps `base` alive), and only then can another one
+get it.
+"""
+
+import math
+
+import numpy as np
+
+SMALLEST = 1 << 16  # bytes; below, the allocator of the C library does the same
+KEEP = 1 << 30  # bytes that wait for reuse at most
+
+_free = {}  # size in bytes -> list of raw arrays
+_kept = 0
+
+
+class _Owner:
+    """What arrays from `empty` have as their base: it lives as long as they do, and then frees the memory."""
+
+    def __init__(self, raw, shape, dtype):
+        self.raw = raw
+        self.__array_interface__ = {
+            "shape": shape,
+            "typestr": dtype.str,
+            "data": (raw.ctypes.data, False),
+            "version": 3,
+        }
+
+    def __del__(self):
+        global _kept
+        if _kept + self.raw.nbytes <= KEEP:
+            _kept += self.raw.nbytes
+            _free.setdefault(self.raw.nbytes, []).append(self.raw)
+
+
+def empty(shape, dtype):
+    """numpy.empty(shape, dtype), C-contiguous, on memory used before where there is some of that size."""
+    global _kept
+    dtype = np.dtype(dtype)
+    size = math.prod(shape) * dtype.itemsize
+    if size < SMALLEST:
+        return np.empty(shape, dtype)
+    try:
+        raw = _free.get(size, []).pop()
+        _kept -= size
+    except IndexError:
+        raw = np.empty(size, np.uint8)
+    return np.asarray(_Owner(raw, tuple(shape), dtype))
