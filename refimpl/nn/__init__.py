@@ -3,7 +3,8 @@
     convolution     conv2d  depthwise_conv2d
     normalization   batch_norm  layer_norm  group_norm
     pooling         max_pool2d  avg_pool2d  global_avg_pool
-    activation      relu  leaky_relu  elu  gelu  tanh  sigmoid  add  softmax  log_softmax
+    activation      relu  leaky_relu  elu  gelu  tanh  sigmoid  add
+    softmax         softmax  log_softmax
     dense           linear  l2_normalize  dropout  mlp_init  mlp
     encoder         cnn_init  cnn  resnet_init  resnet
     inference       fold_batch_norm  cnn_inference  resnet_inference  cnn_embedder  resnet_embedder
@@ -25,7 +26,7 @@ that reuse it.
     embed = resnet_embedder(fold_batch_norm(params, state))      # the same for many calls: embed(images)
 """
 
-from .activation import add, elu, gelu, leaky_relu, log_softmax, relu, sigmoid, softmax, tanh
+from .activation import add, elu, gelu, leaky_relu, relu, sigmoid, tanh
 from .checkpoint import load_checkpoint, save_checkpoint
 from .convolution import conv2d, depthwise_conv2d
 from .dense import dropout, l2_normalize, linear, mlp, mlp_init
@@ -37,6 +38,7 @@ from .optimizers import adagrad, adam, adamw, clip_gradients, lars, rmsprop, sgd
 from .pooling import avg_pool2d, global_avg_pool, max_pool2d
 from .regularization import entropy_penalty, l1_penalty, l2_penalty
 from .schedules import cosine_schedule, one_cycle_schedule, step_schedule, warmup_schedule
+from .softmax import log_softmax, softmax
 
 __all__ = [
     "GradientErrors",

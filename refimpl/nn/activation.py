@@ -1,4 +1,4 @@
-"""Elementwise activations, the sum of a shortcut, softmax and its logarithm: each with its pullback(dy) -> dx.
+"""Elementwise activations and the sum of a shortcut, each with its pullback(dy) -> dx.
 
 Arrays have any shape, float32 or float64, and y has the dtype of x. Where the derivative can be read off y, the
 pullback keeps y, which the next operation keeps anyway, and not x.
@@ -76,32 +76,6 @@ def add(x, shortcut):
     return x + shortcut, pullback
 
 
-def softmax(x):
-    """y_i = e^x_i / sum_j e^x_j over the last axis; dx = y (dy - <y, dy>). The largest x is subtracted first."""
-    x = _rows(x)
-    y = np.exp(x - x.max(axis=-1, keepdims=True))
-    y /= y.sum(axis=-1, keepdims=True)
-
-    def pullback(dy):
-        dy = check_array(dy, "dy", shape=y.shape, dtypes=(y.dtype,))
-        return y * (dy - (y * dy).sum(axis=-1, keepdims=True))
-
-    return y, pullback
-
-
-def log_softmax(x):
-    """y_i = x_i - log sum_j e^x_j over the last axis; dx = dy - softmax(x) sum(dy)."""
-    x = _rows(x)
-    y = x - x.max(axis=-1, keepdims=True)
-    y -= np.log(np.exp(y).sum(axis=-1, keepdims=True))
-
-    def pullback(dy):
-        dy = check_array(dy, "dy", shape=y.shape, dtypes=(y.dtype,))
-        return dy - np.exp(y) * dy.sum(axis=-1, keepdims=True)
-
-    return y, pullback
-
-
 def _times(y, derivative):
     """The pullback of an elementwise function: dx = dy * derivative."""
 
@@ -109,10 +83,3 @@ def _times(y, derivative):
         return check_array(dy, "dy", shape=y.shape, dtypes=(y.dtype,)) * derivative()
 
     return pullback
-
-
-def _rows(x):
-    x = check_array(x, "x", dtypes=FLOATS)
-    if x.ndim < 1 or x.shape[-1] < 1:
-        raise ValueError(f"x: expected one value or more along the last axis, got shape {x.shape}")
-    return x

@@ -6,7 +6,7 @@ Dropout, the other regulariser of the encoders, is an operation (dense.py); weig
 import numpy as np
 
 from ..validation import FLOATS, check_array, check_number
-from .activation import log_softmax
+from .softmax import log_softmax
 
 
 def l1_penalty(params, strength):
