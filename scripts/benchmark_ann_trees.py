@@ -201,7 +201,7 @@ def benchmark_forest(table, peers, repeats):
             return np.array(list(pool.map(lambda q: annoy.get_nns_by_vector(q, 10, search_k), queries, chunksize=100)))
 
     for target in (0.95, 0.99):
-        budgets = (20, 30, 40, 50, 60, 80, 100, 120, 150, 200, 300)
+        budgets = (20, 30, 40, 50, 55, 60, 70, 80, 100, 120, 140, 160, 200, 300)
         _, budget, reached = cheapest(with_budget, budgets, queries, truth, target)
         calls = {"ours": lambda budget=budget: with_budget(budget).search(queries, 10)}
         note = ""

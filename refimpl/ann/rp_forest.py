@@ -1,10 +1,10 @@
 """Random-projection forest: trees of oblique cuts, searched through one priority queue.
 
-The idea. A node cuts its points in two halves of equal size by a hyperplane, whose normal is the difference of two
-of its own points, picked at random: the cuts follow the directions in which the data vary, so a tree adapts to the
-dimension that the data really have (Dasgupta and Freund 2008 prove it for random directions; the two points are
-Annoy's). Near points mostly stay together, but any one tree cuts some pairs apart. Several trees, with cuts of their
-own, bring most of those back, and so does looking at both sides of a cut that the query is close to.
+The idea. A node cuts its points in two halves of equal size by a hyperplane. Its normal points from the farthest of
+a few random points to another one: the cuts follow the directions in which the data vary, so a tree adapts to the
+dimension that the data really have (Dasgupta and Freund 2008 prove it for random directions; normals between two
+points are Annoy's). Near points mostly stay together, but any one tree cuts some pairs apart. Several trees, with
+cuts of their own, bring most of those back, and so does looking at both sides of a cut that the query is close to.
 
 The search. Behind a cut whose hyperplane is at distance m from the query, every point is at distance m or more; so
 
@@ -65,14 +65,17 @@ def _next_random(state):
 
 @njit(cache=True)
 def _pick_normal(vectors, rows, state, normal):
-    """OUT normal: the unit vector from one random point of `rows` to another; random signs if all tries coincide."""
-    length, tries = np.float32(0), 0
-    while length == 0 and tries < 8:
-        a = rows[np.int64(_next_random(state) % np.uint64(len(rows)))]
+    """OUT normal: the unit vector to a random point of `rows` from the farthest of 8 others; else random."""
+    a = rows[np.int64(_next_random(state) % np.uint64(len(rows)))]
+    far, length = a, np.float32(0)
+    for _ in range(8):
         b = rows[np.int64(_next_random(state) % np.uint64(len(rows)))]
-        for j in range(len(normal)):
-            normal[j] = vectors[a, j] - vectors[b, j]
-        length, tries = np.sqrt(dot(normal, normal)), tries + 1
+        squared = squared_distance(vectors[a], vectors[b])
+        if squared > length:
+            far, length = b, squared
+    for j in range(len(normal)):
+        normal[j] = vectors[a, j] - vectors[far, j]
+    length = np.sqrt(length)
     if length == 0:
         for j in range(len(normal)):
             normal[j] = 1 if _next_random(state) >> np.uint64(63) else -1
