@@ -29,6 +29,12 @@ def dot(a, b):
     return total
 
 
+@njit(cache=True)
+def met_by_none(n):
+    """For each of n rows the last query that met it: -1. (A function, as Numba takes long over fills in a prange.)"""
+    return np.full(n, -1, np.int32)
+
+
 @njit(cache=True, inline="always")
 def offer(distances, ids, distance, id):
     """Put a neighbour into the lists sorted by (distance, id), if it is better than their last. INOUT distances, ids.

@@ -403,6 +403,15 @@ def _descend(axis, link, planes, has_open, query, node, bound, stretch, limit, t
     return node, n_todo
 
 
+@njit(cache=True)
+def _at_roots(tree, todo, bounds, sides):
+    """The pile at the start of a search. OUT todo, bounds, sides."""
+    for root in range(tree.roots):
+        todo[root], bounds[root] = (len(tree.axis) - 1) * root, 0.0
+        for j in range(sides.shape[1]):
+            sides[root, j] = 0.0
+
+
 @njit(cache=True, parallel=True)
 def _nearest(
     tree, lane_ids, open_lanes, has_open, queries, order, shifts, metric, stretch, max_leaves, found, distances
@@ -417,7 +426,7 @@ def _nearest(
             i = order[o]
             query, shift = queries[i], shifts[i]
             limit, leaves, n_todo = np.inf, 1 - tree.roots, tree.roots
-            todo[0], todo[tree.roots - 1], bounds[:2], sides[:2] = 0, len(axis) - 1 if tree.roots == 2 else 0, 0.0, 0.0
+            _at_roots(tree, todo, bounds, sides)
             while n_todo and leaves < max_leaves:
                 n_todo -= 1
                 node, bound = todo[n_todo], bounds[n_todo]
@@ -454,7 +463,7 @@ def _within(tree, lane_ids, open_lanes, has_open, queries, order, shifts, metric
             i = order[o]
             query, shift, n_todo = queries[i], shifts[i], tree.roots
             limit = _largest_squared(radius, metric, shift)
-            todo[0], todo[tree.roots - 1], bounds[:2], sides[:2] = 0, len(axis) - 1 if tree.roots == 2 else 0, 0.0, 0.0
+            _at_roots(tree, todo, bounds, sides)
             while n_todo:
                 n_todo -= 1
                 node, bound = todo[n_todo], bounds[n_todo]

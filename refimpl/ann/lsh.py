@@ -34,7 +34,7 @@ from numba import njit, prange
 
 from ..validation import check_integer, check_number
 from .bits import lowest_bit
-from .candidates import SUMS, offer, squared_distance
+from .candidates import SUMS, met_by_none, offer, squared_distance
 from .index import Index
 from .priority_queue import drop_first, push
 
@@ -109,7 +109,7 @@ def _search_tables(
     tables, bits = multipliers.shape
     n_chunks = min(len(queries), 64)
     for c in prange(n_chunks):
-        seen = np.full(len(vectors), -1, np.int32)  # the last query that met a row
+        seen = met_by_none(len(vectors))
         pops = 4 * probes + 64  # sets that name no bucket count too: the queue has room for two successors each
         room = tables + 2 * pops
         scores, entries = np.empty(room), np.empty(room, np.int64)

@@ -31,7 +31,7 @@ import numpy as np
 from numba import njit, prange
 
 from ..validation import check_integer
-from .candidates import dot, offer, squared_distance
+from .candidates import dot, met_by_none, offer, squared_distance
 from .index import Index
 from .priority_queue import drop_first, push
 
@@ -113,7 +113,8 @@ def _grow_forest(vectors, seeds, normals, offsets, leaves):
     """One tree a seed. OUT normals, offsets, leaves: their shapes, and so the number of levels, are the caller's."""
     n = len(vectors)
     for t in prange(len(seeds)):
-        state, rows, values = np.full(1, seeds[t]), leaves[t], np.empty(n, np.float32)
+        state, rows, values = np.empty(1, np.uint64), leaves[t], np.empty(n, np.float32)
+        state[0] = seeds[t]
         for i in range(n):
             rows[i] = i
         for node in range(normals.shape[1]):
@@ -141,7 +142,7 @@ def _search_forest(vectors, ids, open_rows, normals, offsets, leaves, queries, s
     n_chunks = min(len(queries), 64)
     for c in prange(n_chunks):
         bounds, waiting = np.empty(trees * (cuts + 1), np.float32), np.empty(trees * (cuts + 1), np.int64)
-        seen = np.full(n, -1, np.int32)  # the last query that met a row
+        seen = met_by_none(n)
         for i in range(c * len(queries) // n_chunks, (c + 1) * len(queries) // n_chunks):
             query, nearest, nearest_ids = queries[i], distances[i], found[i]
             size, visited = trees, 0
