@@ -9,6 +9,12 @@ Each box is a package of this one. They load when first used, so that `import re
 """
 
 import importlib
+import os
+
+# Numba's OpenMP threads spin on the cores for a while after each parallel loop, and NumPy's matrix product, which has
+# threads of its own, then waits for them: up to 20 times slower on two cores. Passive threads sleep. The OpenMP library
+# reads this when it is loaded; whoever has set it, or has loaded the library before, keeps their choice.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = "0.1.0"
 

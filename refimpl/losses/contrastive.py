@@ -1,0 +1,223 @@
+"""Contrastive losses: pull a vector towards its positive, push it from its negatives.
+
+All but the oldest (`contrastive_loss`, a spring between two points) are one idea, the book's picture 11: the
+similarities of an anchor to its candidates are logits, softmax makes them a distribution over "which candidate is the
+positive?", and cross-entropy trains it. They differ in who the candidates are:
+
+    n_pair_loss              the positives of the other anchors; dot products
+    info_nce                 negatives that the caller brings: a memory bank, a queue, hard ones
+    nt_xent                  all other views in the batch; cosine over temperature            (SimCLR)
+    sup_con                  the same, with every item of the anchor's class as a positive    (SupCon)
+    soft_nearest_neighbor    the same, but the positives compete together, by squared distance
+
+With equal logits the answer is a guess among the candidates: a loss that stays at log(candidates) means that the
+encoder has collapsed (ln(2n - 1) for nt_xent, ln(k + 1) for info_nce, ln n for n_pair_loss).
+
+Memory is O(n^2) for n anchors. No loss enumerates pairs.
+"""
+
+import numpy as np
+
+from ..nn import l2_normalize, log_softmax
+from ..validation import FLOATS, check_array, check_number
+from .cross_entropy import check_labels, cross_entropy_rows
+
+
+def contrastive_loss(x1, x2, same, *, margin=1.0):
+    """Pairs of points: a spring when they are the same, a push inside the margin when they are not.
+
+        loss = 1/n sum_i  1/2 same_i d_i^2 + 1/2 (1 - same_i) max(0, margin - d_i)^2         d_i = |x1_i - x2_i|
+
+    x1, x2  (n, d) float
+    same    (n,) of 0 or 1 (or bool)
+    Returns loss (float), (dx1, dx2). At d = 0 the push has no direction: its gradient there is taken as 0.
+    Raises ValueError for wrong shapes, non-finite values, `same` other than 0 or 1, a negative margin.
+    Source: Hadsell, Chopra and LeCun 2006, equation 4. Some libraries omit the halves or do not square: compare first.
+    """
+    x1, x2 = _embeddings(x1=x1, x2=x2)
+    margin = check_number(margin, "margin", minimum=0)
+    same = check_array(same, "same", shape=(len(x1),)).astype(x1.dtype)
+    if not np.isin(same, (0, 1)).all():
+        raise ValueError("same: expected only 0 and 1")
+    n = len(x1)
+    difference = x1 - x2
+    d = np.linalg.norm(difference, axis=1)
+    gap = np.maximum(margin - d, 0)
+    loss = np.sum(same * d**2 + (1 - same) * gap**2) / (2 * n)
+    push = np.divide(gap, d, out=np.zeros_like(d), where=d > 0)
+    dx1 = (same - (1 - same) * push)[:, None] * difference / n
+    return float(loss), (dx1, -dx1)
+
+
+def n_pair_loss(anchor, positive):
+    """Each anchor must find its own positive among all n positives.
+
+        loss = cross-entropy of logits = anchor @ positive.T with labels 0 .. n-1
+
+    anchor, positive  (n, d) float; not normalised here. Returns loss (float), (danchor, dpositive).
+    Raises ValueError for wrong shapes or non-finite values.
+    Source: Sohn 2016, equation 6, without its L2 penalty on the embeddings. It is one-way InfoNCE at temperature 1.
+    """
+    anchor, positive = _embeddings(anchor=anchor, positive=positive)
+    loss, dlogits = cross_entropy_rows(anchor @ positive.T, np.arange(len(anchor)))
+    return loss, (dlogits @ positive, dlogits.T @ anchor)
+
+
+def info_nce(query, positive, negatives, *, temperature):
+    """Each query must find its positive among k negatives.
+
+        logits_i = [q_i . p_i, q_i . n_1, ..., q_i . n_k] / temperature            loss = cross-entropy with label 0
+
+    query, positive  (n, d) float
+    negatives        (k, d), shared by all queries (MoCo's queue), or (n, k, d), each query's own
+    Dot products as they come: normalise first where cosine is meant.
+    Returns loss (float), (dquery, dpositive, dnegatives).
+    Raises ValueError for wrong shapes, non-finite values, temperature <= 0.
+    Source: van den Oord, Li and Vinyals 2018, equation 4; He et al. 2020 (MoCo), equation 1.
+    """
+    query, positive = _embeddings(query=query, positive=positive)
+    negatives = check_array(negatives, "negatives", ndim=(2, 3), dtypes=[query.dtype], finite=True)
+    n, d = query.shape
+    if negatives.shape[-1] != d or (negatives.ndim == 3 and len(negatives) != n):
+        raise ValueError(f"negatives: expected shape (k, {d}) or ({n}, k, {d}), got {negatives.shape}")
+    temperature = check_number(temperature, "temperature", above=0)
+    shared = negatives.ndim == 2
+    to_positive = np.sum(query * positive, axis=1, keepdims=True)
+    to_negatives = query @ negatives.T if shared else np.einsum("nd,nkd->nk", query, negatives)
+    logits = np.concatenate([to_positive, to_negatives], axis=1) / temperature
+    loss, dlogits = cross_entropy_rows(logits, np.zeros(n, np.int64))
+    dlogits /= temperature
+    dfirst, drest = dlogits[:, :1], dlogits[:, 1:]
+    if shared:
+        dquery, dnegatives = drest @ negatives, drest.T @ query
+    else:
+        dquery, dnegatives = np.einsum("nk,nkd->nd", drest, negatives), drest[:, :, None] * query[:, None, :]
+    return loss, (dquery + dfirst * positive, dfirst * query, dnegatives)
+
+
+def nt_xent(z1, z2, *, temperature):
+    """SimCLR's normalised, temperature-scaled cross-entropy: each view must find the other view of its image.
+
+        z = [z1; z2] / |.|             s_ij = z_i . z_j / temperature
+        loss = -1/2n sum_i  log ( exp(s_{i, partner(i)}) / sum_{j != i} exp(s_ij) )
+
+    z1, z2  (n, d) float, n >= 1: row i of both is a view of image i. Normalised here; a zero vector stays zero.
+    Returns loss (float), (dz1, dz2). The mean is over all 2n anchors; the paper's pseudo-code sums and halves to the
+    same. Equals sup_con with one positive an anchor.
+    Raises ValueError for wrong shapes, non-finite values, temperature <= 0.
+    Source: Chen et al. 2020 (SimCLR), equation 1 and algorithm 1.
+    """
+    z1, z2 = _embeddings(z1=z1, z2=z2)
+    n = len(z1)
+    partner = np.concatenate([np.arange(n, 2 * n), np.arange(n)])
+    z, unnormalise = l2_normalize(np.concatenate([z1, z2]))
+    s, temperature = _similarities(z, temperature)
+    loss, ds = cross_entropy_rows(s, partner)
+    dz = unnormalise(_through_similarities(ds, z, temperature))
+    return loss, (dz[:n], dz[n:])
+
+
+def sup_con(z, labels, *, temperature):
+    """Supervised contrastive loss: each anchor must find all the others of its class.
+
+        loss = 1/|A| sum_{i in A}  -1/|P(i)| sum_{p in P(i)}  log ( exp(s_ip) / sum_{j != i} exp(s_ij) )
+
+        s_ij = cosine(z_i, z_j) / temperature;  P(i) the others with i's label;  A the anchors with a positive
+
+    z       (n, d) float; normalised here
+    labels  (n,) integers
+    Returns loss (float), dz (n, d).
+    Raises ValueError for wrong shapes, non-finite values, temperature <= 0, or if no anchor has a positive.
+    Source: Khosla et al. 2020, equation 2 (L_out: the mean is outside the logarithm; L_in, inside, trains worse),
+    without the constant factor temperature / base_temperature of the published code.
+    """
+    (z,) = _embeddings(z=z)
+    positive = _same_label(labels, len(z)).astype(z.dtype)
+    positives = positive.sum(axis=1, keepdims=True)
+    anchor = positives > 0
+    z, unnormalise = l2_normalize(z)
+    s, temperature = _similarities(z, temperature)
+    log_p, _ = log_softmax(s)
+    target = positive / np.maximum(positives, 1)
+    loss = -np.sum(target * np.where(positive > 0, log_p, 0)) / anchor.sum()
+    ds = np.where(anchor, np.exp(log_p) - target, 0) / anchor.sum().astype(z.dtype)
+    return float(loss), unnormalise(_through_similarities(ds, z, temperature))
+
+
+def soft_nearest_neighbor(z, labels, *, temperature):
+    """How likely a neighbour drawn by distance has the anchor's class.
+
+        w_ij = exp(-|z_i - z_j|^2 / temperature), w_ii = 0
+        loss = -1/|A| sum_{i in A}  log ( sum_{j in P(i)} w_ij / sum_j w_ij )
+
+    z       (n, d) float; not normalised
+    labels  (n,) integers;  P(i) and A as in `sup_con`
+    Returns loss (float), dz (n, d).
+    Raises ValueError for wrong shapes, non-finite values, temperature <= 0, or if no anchor has a positive.
+    Source: Frosst, Papernot and Hinton 2019, equation 1, with the logarithms computed exactly instead of their epsilon.
+    """
+    (z,) = _embeddings(z=z)
+    temperature = check_number(temperature, "temperature", above=0)
+    positive = _same_label(labels, len(z))
+    anchor = positive.any(axis=1)
+    squared = _squared_distances(z)
+    among_all = -squared / temperature
+    np.fill_diagonal(among_all, -np.inf)
+    among_positives = np.where(positive, among_all, -np.inf)[anchor]
+    log_all, _ = log_softmax(among_all[anchor])
+    log_positives, _ = log_softmax(among_positives)
+    # log sum_P w - log sum_all w = (s_ij - log_positives_ij) - (s_ij - log_all_ij) for any positive j of i
+    j = np.argmax(among_positives, axis=1)[:, None]
+    log_ratio = np.take_along_axis(log_all, j, 1) - np.take_along_axis(log_positives, j, 1)
+    loss = -log_ratio.mean()
+    ds = np.zeros_like(squared)
+    ds[anchor] = (np.exp(log_all) - np.exp(log_positives)) / z.dtype.type(anchor.sum())
+    # s_ij = -|z_i - z_j|^2 / T, and every pair stands at ij and at ji
+    pull = ds + ds.T
+    dz = (pull @ z - pull.sum(axis=1, keepdims=True) * z) * z.dtype.type(2 / temperature)
+    return float(loss), dz
+
+
+def _embeddings(**arrays):
+    """The named arrays as finite (n, d) of one dtype and one shape, n >= 1."""
+    checked = []
+    for name, array in arrays.items():
+        array = check_array(array, name, ndim=2, dtypes=FLOATS, finite=True, min_rows=1)
+        if checked and (array.shape != checked[0].shape or array.dtype != checked[0].dtype):
+            first = checked[0]
+            raise ValueError(f"{name}: expected {first.dtype} {first.shape}, got {array.dtype} {array.shape}")
+        checked.append(array)
+    return checked
+
+
+def _similarities(z, temperature):
+    """z z^T / temperature, an anchor's similarity to itself masked out; (n, n)."""
+    temperature = z.dtype.type(check_number(temperature, "temperature", above=0))
+    s = z @ z.T
+    s /= temperature
+    np.fill_diagonal(s, -np.inf)
+    return s, temperature
+
+
+def _through_similarities(ds, z, temperature):
+    """The pullback of s = z z^T / temperature: z_i stands in row i and in column i."""
+    return (ds @ z + ds.T @ z) / temperature
+
+
+def _same_label(labels, n):
+    """(n, n) bool: another row with the same label."""
+    labels = check_labels(labels, n)
+    same = labels[:, None] == labels[None, :]
+    np.fill_diagonal(same, False)
+    if not same.any():
+        raise ValueError("labels: expected at least two rows with one label, every label occurs once")
+    return same
+
+
+def _squared_distances(z):
+    """(n, n) squared Euclidean distances, a row at a time: no cancellation as in |x|^2 + |y|^2 - 2 x.y."""
+    squared = np.empty((len(z), len(z)), z.dtype)
+    for i, row in enumerate(z):
+        difference = z - row
+        squared[i] = np.einsum("nd,nd->n", difference, difference)
+    return squared

@@ -1,0 +1,31 @@
+"""Knowledge distillation: a student learns the teacher's softened distribution."""
+
+import numpy as np
+
+from ..nn import log_softmax
+from ..validation import FLOATS, check_array, check_number
+
+
+def distillation_loss(student_logits, teacher_logits, *, temperature):
+    """Divergence of the student's softened distribution from the teacher's.
+
+        p = softmax(teacher / T),  q = softmax(student / T)            loss = T^2 / n sum_i KL(p_i || q_i)
+
+    student_logits, teacher_logits  (n, c) float
+    Returns loss (float), (dstudent, dteacher); a fixed teacher's gradient is simply not used. T^2 keeps the gradient's
+    size when T changes: dstudent = T (q - p) / n.
+    Raises ValueError for wrong shapes, non-finite values, temperature <= 0.
+    Source: Hinton, Vinyals and Dean 2015, section 2 and 2.1.
+    """
+    student = check_array(student_logits, "student_logits", ndim=2, dtypes=FLOATS, finite=True, min_rows=1)
+    teacher = check_array(
+        teacher_logits, "teacher_logits", shape=student.shape, dtypes=[student.dtype], finite=True
+    )
+    t = student.dtype.type(check_number(temperature, "temperature", above=0))
+    n = student.dtype.type(len(student))
+    log_p, _ = log_softmax(teacher / t)
+    log_q, _ = log_softmax(student / t)
+    p, q = np.exp(log_p), np.exp(log_q)
+    log_ratio = log_p - log_q
+    kl = np.sum(p * log_ratio, axis=1, keepdims=True)
+    return float(t * t * kl.sum() / n), (t * (q - p) / n, t * p * (log_ratio - kl) / n)

@@ -1,0 +1,52 @@
+"""The index table: for every picture of a collection its name, what tells whether it has changed, and its embedding.
+
+One .npz file, rewritten as a whole and atomically: a few thousand rows of a few hundred bytes. It records a
+fingerprint of the encoder, because vectors of another encoder are not comparable.
+"""
+
+import hashlib
+from typing import NamedTuple
+
+import numpy as np
+
+from ..files import atomic_write
+
+
+class IndexTable(NamedTuple):
+    names: np.ndarray  # (n,) str, path below the folder, with forward slashes
+    stamps: np.ndarray  # (n, 2) int64, size in bytes and time of modification in ns
+    embeddings: np.ndarray  # (n, d) float32, unit length
+    encoder: str  # fingerprint of the encoder
+
+
+def empty_table(encoder_fingerprint, dimension):
+    """A table without rows."""
+    return IndexTable(
+        np.zeros(0, "<U1"), np.zeros((0, 2), np.int64), np.zeros((0, dimension), np.float32), encoder_fingerprint
+    )
+
+
+def fingerprint(encoder):
+    """A short hash of everything in an Encoder that decides its vectors."""
+    digest = hashlib.sha256(f"{encoder.size} {encoder.mode}".encode())
+    for array in (encoder.mean, encoder.std, *(encoder.weights[name] for name in sorted(encoder.weights))):
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()[:16]
+
+
+def save_table(path, table):
+    """Write the table as .npz, atomically."""
+    with atomic_write(path) as file:
+        np.savez(file, **table._asdict())
+
+
+def load_table(path):
+    """Read a table; ValueError if the file is damaged or no table."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            table = IndexTable(file["names"], file["stamps"], file["embeddings"], str(file["encoder"]))
+    except Exception as error:  # zipfile, zlib, NumPy and KeyError all have their own for a damaged file
+        raise ValueError(f"{path}: not an index table ({error})") from None
+    if not len(table.names) == len(table.stamps) == len(table.embeddings):
+        raise ValueError(f"{path}: not an index table (columns of different lengths)")
+    return table

@@ -1,0 +1,75 @@
+"""The indexing pipeline: a folder of pictures -> the index table, embedding only what is new or has changed."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ..images import decode
+from .embedding import embed
+from .index_table import IndexTable
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
+
+
+class Indexed(NamedTuple):
+    table: IndexTable
+    embedded: int  # pictures embedded now
+    kept: int  # pictures whose embedding was still good
+    removed: int  # rows whose file is gone or no longer readable
+    skipped: list  # (name, reason) of files that could not be read
+
+
+def find_pictures(folder):
+    """Paths below `folder` that look like pictures, sorted; hidden files and folders are left out."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: no such folder")
+    paths = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    return sorted(path for path in paths if not any(p.startswith(".") for p in path.relative_to(folder).parts))
+
+
+def update_table(table, folder, encoder, *, batch=64, progress=None):
+    """Bring the table up to date with the folder.
+
+    A file counts as unchanged if its size and its time of modification are. A file that cannot be decoded is skipped,
+    with the reason; the others go on. At most `batch` decoded pictures are in memory.
+
+    table     an IndexTable of this encoder's embeddings
+    progress  called as progress(done, total) over the files to embed
+    Returns Indexed, its rows sorted by name. Raises ValueError if `folder` is none.
+    """
+    folder = Path(folder)
+    known = {name: i for i, name in enumerate(table.names.tolist())}
+    names, stamps, rows, fresh = [], [], [], []
+    for path in find_pictures(folder):
+        name, status = path.relative_to(folder).as_posix(), path.stat()
+        stamp = (status.st_size, status.st_mtime_ns)
+        if name in known and tuple(table.stamps[known[name]].tolist()) == stamp:
+            names.append(name)
+            stamps.append(stamp)
+            rows.append(table.embeddings[known[name]])
+        else:
+            fresh.append((name, stamp))
+    kept, skipped = len(names), []
+    for first in range(0, len(fresh), batch):
+        pictures, read = [], []
+        for name, stamp in fresh[first : first + batch]:
+            try:
+                pictures.append(decode(folder / name))
+                read.append((name, stamp))
+            except (ValueError, OSError) as error:
+                skipped.append((name, str(error)))
+        rows.extend(embed(encoder, pictures))
+        names.extend(name for name, _ in read)
+        stamps.extend(stamp for _, stamp in read)
+        if progress is not None:
+            progress(min(first + batch, len(fresh)), len(fresh))
+    order = np.argsort(np.array(names, dtype=object), kind="stable").astype(np.int64)
+    updated = IndexTable(
+        np.array(names, dtype=str)[order],
+        np.array(stamps, np.int64).reshape(-1, 2)[order],
+        np.array(rows, np.float32).reshape(-1, table.embeddings.shape[1])[order],
+        table.encoder,
+    )
+    return Indexed(updated, len(names) - kept, kept, len(set(known) - set(names)), skipped)

@@ -1,0 +1,56 @@
+"""What the scripts' command lines share: one-line errors, and progress bars."""
+
+import argparse
+import contextlib
+import sys
+import time
+
+from tqdm import tqdm
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are one line on stderr and exit status 2; its help shows the description as is."""
+
+    def __init__(self, description):
+        super().__init__(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+@contextlib.contextmanager
+def one_line_errors(parser):
+    """Bad input found while running ends like a bad argument: one line, exit status 2, no traceback."""
+    try:
+        yield
+    except (ValueError, OSError, FloatingPointError) as error:
+        parser.error(" ".join(str(error).split()))
+    except KeyboardInterrupt:
+        parser.exit(130, f"\n{parser.prog}: interrupted\n")
+
+
+class Stages:
+    """Times the stages of a script, each with a progress bar."""
+
+    def __init__(self):
+        self.seconds = {}
+
+    @contextlib.contextmanager
+    def stage(self, name, unit="it"):
+        """Yields progress(done, total, note=None), which moves the bar of this stage."""
+        bar = tqdm(desc=f"{name:<28}", unit=unit, file=sys.stdout, mininterval=0.2, dynamic_ncols=True)
+
+        def progress(done, total, note=None):
+            bar.total = total
+            bar.update(done - bar.n)
+            if note:
+                bar.set_postfix_str(note, refresh=False)
+
+        start = time.perf_counter()
+        try:
+            yield progress
+        finally:
+            self.seconds[name] = time.perf_counter() - start
+            if bar.total is None:
+                bar.total = bar.n = 1
+            bar.close()

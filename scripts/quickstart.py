@@ -1,0 +1,289 @@
+"""Visual search from end to end: make or load pictures, train an encoder without labels, search, measure, report.
+
+    python scripts/quickstart.py                            a synthetic catalogue; no download, under 2 minutes
+    python scripts/quickstart.py --data clothing            real photographs, 10 minutes of training
+    python scripts/quickstart.py --data my_pictures.zip     SPLIT/CLASS/IMAGE or CLASS/IMAGE, zip or folder
+
+Writes metrics.json, encoder.npz and report.html to --out. With --steps (the default for the synthetic catalogue) the
+same seed gives the same figures; with --minutes the clock decides how many steps are taken.
+"""
+
+import json
+import platform
+import shlex
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from command_line import Parser, Stages, one_line_errors
+from quickstart_report import write_report
+from retrieval import MEASURES, means, measure, rank
+
+import refimpl
+from refimpl import data
+from refimpl.files import atomic_write
+from refimpl.images import channel_statistics, colour_histogram, preprocess, resize, simclr_views
+from refimpl.nn import resnet, resnet_init
+from refimpl.serving import embed, make_encoder, save_encoder
+from refimpl.training import simclr
+
+METHODS = ("random order", "raw pixels", "colour histogram", "random encoder", "trained encoder")
+
+
+class Settings(NamedTuple):
+    """How a collection is learned: found by trying on training data, never on a test split."""
+
+    stored: int  # pixels: the side of the pictures in memory and in the report
+    size: int  # pixels: the side of what the encoder sees
+    widths: tuple
+    batch: int  # pairs
+    learning_rate: float
+    temperature: float
+    views: dict  # of refimpl.images.simclr_views
+
+
+class Collection(NamedTuple):
+    """Pictures to learn from, pictures to search, and what counts as similar."""
+
+    title: str
+    train: np.ndarray  # (n, h, w, 3) uint8
+    groups: np.ndarray | None  # (n,) pictures of one group show one thing; None: only itself is known to be similar
+    test: np.ndarray  # (m, h, w, 3) uint8
+    labels: list  # m captions
+    grades: object  # function of query rows -> (q, m) uint8
+    top_grade: int
+    grade_names: tuple  # from 0 upwards
+    relevant: int  # the least grade that counts as a hit
+
+
+CATALOGUE = Settings(64, 32, (32, 64, 128), 96, 3e-3, 0.1, {
+    "crop_area": (0.5, 1.0), "jitter_strength": 0.25, "grey_probability": 0.0,
+})  # fmt: skip
+PHOTOGRAPHS = Settings(64, 48, (32, 64, 128), 192, 2e-3, 0.2, {
+    "crop_area": (0.2, 1.0), "jitter_strength": 0.5, "grey_probability": 0.2, "blur_probability": 0.2,
+})  # fmt: skip
+SMALL_PHOTOGRAPHS = PHOTOGRAPHS._replace(stored=32, size=32, batch=256)
+CHARACTERS = Settings(56, 32, (32, 64, 128), 256, 2e-3, 0.2, {
+    "crop_area": (0.5, 1.0), "flip_probability": 0.0, "jitter_probability": 0.0, "grey_probability": 0.0,
+    "rotation": 15.0,
+})  # fmt: skip
+
+
+def synthetic(items, views, seed, progress):
+    """The rendered catalogue. A quarter of the items is held out: the encoder never sees them in training."""
+    catalogue = data.render_catalogue(items, views, size=CATALOGUE.stored, seed=seed, progress=progress)
+    # Held-out items in whole rounds of the families, so that each has relatives among them.
+    held_out = np.random.default_rng([seed, 1]).permutation(items)[: max(2, items // 4)]
+    test = np.flatnonzero(np.isin(catalogue.item, held_out))
+    train = np.setdiff1d(np.arange(len(catalogue.item)), test)
+    labels = [f"{catalogue.colour_names[catalogue.colour[i]]} {catalogue.family_names[catalogue.family[i]]}" for i in test]
+    return Collection(
+        f"a synthetic catalogue of {items} products",
+        catalogue.images[train],
+        catalogue.item[train],
+        catalogue.images[test],
+        labels,
+        lambda queries: data.grades(catalogue, test[queries], test),
+        3,
+        ("something else", "same family", "same family and colour", "same product"),
+        3,
+    )
+
+
+def labelled(title, train, test):
+    """Photographs with class labels: the labels grade the results and are not used in training."""
+    return Collection(
+        title,
+        train.images,
+        None,
+        test.images,
+        [test.class_names[label] for label in test.labels],
+        lambda queries: (test.labels[queries][:, None] == test.labels[None, :]).astype(np.uint8),
+        1,
+        ("another class", "same class"),
+        1,
+    )
+
+
+def folder(path, settings, seed, progress):
+    """A folder or zip of the user's: its own test split, or a fifth of every class held out."""
+    try:
+        train = data.load_folder(path, split="train", size=settings.stored, mode="letterbox", progress=progress)
+        test = data.load_folder(path, split="test", size=settings.stored, mode="letterbox", progress=progress)
+    except ValueError:  # no such splits
+        whole = data.load_folder(path, size=settings.stored, mode="letterbox", progress=progress)
+        kept, held_out = data.split_by_class(whole.labels, 0.2, seed)
+        train, test = (whole._replace(images=whole.images[r], labels=whole.labels[r]) for r in (kept, held_out))
+    if len(test.images) < 2 or len(train.images) < 2:
+        raise ValueError(f"--data {path}: expected at least two pictures to train on and two to search")
+    for name, reason in (*train.skipped, *test.skipped):
+        print(f"skipped {name}: {reason}")
+    return labelled(Path(path).name, train, test)
+
+
+def load(source, items, views, seed, progress):
+    """(Collection, Settings) of a --data argument."""
+    if source == "synthetic":
+        return synthetic(items, views, seed, progress), CATALOGUE
+    if source == "clothing":
+        sets = (data.clothing(split, PHOTOGRAPHS.stored, mode="letterbox", progress=progress) for split in ("train", "test"))
+        return labelled("photographs of clothes", *sets), PHOTOGRAPHS
+    if source == "cifar10":
+        sets = (data.cifar10(split, progress=progress) for split in ("train", "test"))
+        return labelled("CIFAR-10 photographs", *sets), SMALL_PHOTOGRAPHS
+    if source == "omniglot":  # two background sets of different alphabets: the characters searched are new
+        names = ("background_small1", "background_small2")
+        sets = (data.omniglot(name, size=CHARACTERS.stored, progress=progress) for name in names)
+        return labelled("Omniglot characters", *sets), CHARACTERS
+    return folder(source, PHOTOGRAPHS, seed, progress), PHOTOGRAPHS
+
+
+def pair_drawer(collection, settings, mean, std):
+    """draw_pairs for refimpl.training.simclr: two views of one picture, or of two pictures of one group."""
+    images, groups = collection.train, collection.groups
+    n = len(images) if groups is None else len(np.unique(groups))
+    batch = min(settings.batch, n)
+    members = None if groups is None else [np.flatnonzero(groups == g) for g in np.unique(groups)]
+
+    def draw_pairs(rng):
+        chosen = rng.choice(n, batch, replace=False)
+        if members is None:
+            first = second = chosen
+        else:
+            pairs = np.array([rng.choice(members[g], 2, replace=len(members[g]) < 2) for g in chosen])
+            first, second = pairs.T
+        views = (simclr_views(images[rows], rng, size=settings.size, **settings.views) for rows in (first, second))
+        return tuple((view - mean) / std for view in views)
+
+    return draw_pairs
+
+
+def calibrated(params, state, draw_pairs, seed):
+    """The state of an untrained network after its batch norms have seen some batches.
+
+    Without this a random encoder would be judged with statistics that do not fit its weights.
+    """
+    rng = np.random.default_rng(seed)
+    for _ in range(20):
+        _, _, state = resnet(params, state, draw_pairs(rng)[0], training=True)
+    return state
+
+
+def run(args, stages):
+    """All stages; returns what the report shows."""
+    with stages.stage("pictures", "pic") as progress:
+        collection, settings = load(args.data, args.items, args.views, args.seed, progress)
+    steps, minutes = args.steps, args.minutes
+    if steps is None and minutes is None:
+        steps, minutes = (STEPS, None) if args.data == "synthetic" else (None, 10.0)
+    # z-score statistics of the training split, at the encoder's size
+    sample = np.random.default_rng(args.seed).permutation(len(collection.train))[:2000]
+    sample = np.stack([resize(image, settings.size) for image in collection.train[sample]])
+    mean, std = (np.asarray(value, np.float32) for value in channel_statistics(sample))
+    draw_pairs = pair_drawer(collection, settings, mean, std)
+
+    with stages.stage("training", "step") as progress:
+        params, state = resnet_init(widths=settings.widths, blocks=1, embedding=128, seed=args.seed)
+        random_state = calibrated(params, state, draw_pairs, args.seed)
+        trained = simclr(
+            draw_pairs,
+            params,
+            state,
+            steps=steps,
+            minutes=minutes,
+            temperature=settings.temperature,
+            learning_rate=settings.learning_rate,
+            seed=args.seed,
+            progress=lambda share, done, loss: progress(done, max(done, round(done / share)), f"loss {loss:.3f}"),
+        )
+    encoder = make_encoder(trained.params, trained.state, size=settings.size, mean=mean, std=std)
+    save_encoder(args.out / "encoder.npz", encoder)
+
+    with stages.stage("embedding", "pic") as progress:
+        random_encoder = make_encoder(params, random_state, size=settings.size, mean=mean, std=std)
+        rng = np.random.default_rng([args.seed, 2])
+        descriptors = {
+            "random order": rng.standard_normal((len(collection.test), 32), dtype=np.float32),
+            "raw pixels": preprocess(collection.test, settings.size, mean, std).reshape(len(collection.test), -1),
+            "colour histogram": colour_histogram(collection.test),
+            "random encoder": embed(random_encoder, collection.test),
+            "trained encoder": embed(encoder, collection.test, progress=progress),
+        }
+    queries = np.sort(rng.permutation(len(collection.test))[:MOST_QUERIES])
+    grades, results, metrics = collection.grades(queries), {}, {}
+    with stages.stage("search and measures", "method") as progress:
+        for done, method in enumerate(METHODS, 1):
+            ids, scores = rank(descriptors[method], queries)
+            values = measure(ids, grades, queries, collection.relevant)
+            results[method] = (ids[:, :SHOWN], scores[:, :SHOWN], values)
+            metrics[method] = means(values)
+            progress(done, len(METHODS))
+    return collection, settings, trained, descriptors["trained encoder"], queries, results, metrics
+
+
+STEPS = 300  # of the synthetic catalogue's training
+MOST_QUERIES = 2000  # of a larger test split so many are drawn as queries
+SHOWN = 10  # results a query on the page
+
+
+def environment(seed):
+    """What the figures depend on."""
+    import numba
+    import PIL
+    import scipy
+
+    versions = {m.__name__: m.__version__ for m in (refimpl, np, numba, scipy, PIL)}
+    return {
+        "command": shlex.join(["python", *sys.argv]),
+        "seed": seed,
+        "environment": {"python": platform.python_version(), "cores": numba.config.NUMBA_NUM_THREADS, **versions},
+    }
+
+
+def print_table(metrics):
+    print(f"\n{'':<18}" + "".join(f"{name:>14}" for name in MEASURES))
+    for method, values in metrics.items():
+        print(f"{method:<18}" + "".join(f"{values[name]:>14.3f}" for name in MEASURES))
+    print()
+
+
+def arguments():
+    parser = Parser(__doc__)
+    parser.add_argument("--data", default="synthetic", help="synthetic, clothing, cifar10, omniglot, or a folder or zip")
+    parser.add_argument("--minutes", type=float, help="training time (default 10, except for the synthetic catalogue)")
+    parser.add_argument("--steps", type=int, help=f"training steps instead of a time (synthetic: {STEPS})")
+    parser.add_argument("--items", type=int, default=600, help="products of the synthetic catalogue")
+    parser.add_argument("--views", type=int, default=6, help="pictures of each product")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("out"), help="where the results go (default: out)")
+    args = parser.parse_args()
+    for name, least in (("items", 8), ("views", 2), ("steps", 1), ("seed", 0)):
+        value = getattr(args, name)
+        if value is not None and value < least:
+            parser.error(f"--{name}: expected at least {least}, got {value}")
+    if args.minutes is not None and not 0 < args.minutes < 1e6:
+        parser.error(f"--minutes: expected a time above 0, got {args.minutes}")
+    if args.minutes is not None and args.steps is not None:
+        parser.error("--minutes and --steps: expected only one of them")
+    return parser, args
+
+
+def main():
+    parser, args = arguments()
+    stages = Stages()
+    with one_line_errors(parser):
+        args.out.mkdir(parents=True, exist_ok=True)
+        collection, settings, trained, embeddings, queries, results, metrics = run(args, stages)
+        with atomic_write(args.out / "metrics.json") as file:
+            file.write((json.dumps(metrics, indent=2) + "\n").encode())
+        about = environment(args.seed)
+        with stages.stage("report"):
+            write_report(args.out / "report.html", collection, settings, trained, embeddings, queries, results, metrics,
+                         stages.seconds, about)  # fmt: skip
+    print_table(metrics)
+    print(f"open {args.out / 'report.html'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""The page that quickstart.py writes: what was searched, how well, and what the encoder has learned."""
+
+import html
+
+import numpy as np
+from report_page import (
+    Sheet,
+    embedding_map,
+    loss_curve,
+    measure_table,
+    method_switch,
+    picture_card,
+    section,
+    time_bars,
+    write_page,
+)
+from retrieval import rank
+from tsne import tsne
+
+COMPARED = ("trained encoder", "random encoder", "colour histogram", "raw pixels")
+EXAMPLES, EXTREMES, ON_MAP, NEIGHBOURS = 10, 4, 360, 8
+BEST = "trained encoder"
+
+
+def write_report(path, collection, settings, trained, embeddings, queries, results, metrics, seconds, about):
+    """Write report.html; the arguments are what quickstart.run returns, the stages' seconds, and its environment."""
+    sheet = Sheet(cell=settings.stored)
+    rng = np.random.default_rng(about["seed"])
+    figures = metrics[BEST]
+    header = (
+        f"<h1>Visual search, learned from scratch</h1><p>{len(collection.test)} pictures of {html.escape(collection.title)}, "
+        f"ranked by an encoder that was trained without labels on {len(collection.train)} others for "
+        f"{trained.seconds:.0f} seconds. Convolutions, gradients, training, search and measures: NumPy and Numba.</p>"
+        "<div class=facts>"
+        f"<div><b>{figures['map']:.2f}</b><span>mAP, {figures['map'] / metrics['raw pixels']['map']:.1f} times raw pixels</span></div>"
+        f"<div><b>{figures['ndcg@10']:.2f}</b><span>nDCG@10</span></div>"
+        f"<div><b>{figures['mrr']:.2f}</b><span>mean reciprocal rank</span></div>"
+        f"<div><b>{len(trained.losses)}</b><span>training steps</span></div>"
+        f"<div><b>{sum(seconds.values()):.0f} s</b><span>all together</span></div></div>"
+    )
+    order = np.argsort(-results[BEST][2]["ndcg@10"], kind="stable")
+    order = order[np.isfinite(results[BEST][2]["ndcg@10"][order])]
+    shown = np.sort(rng.permutation(len(queries))[:EXAMPLES])
+    sections = [
+        section(
+            "How well",
+            f"Means over {len(queries)} queries, each ranked against all other pictures. A hit is "
+            f"“{collection.grade_names[collection.relevant]}”; nDCG weighs the grades 0 to {collection.top_grade} "
+            "by 2<sup>grade</sup> − 1.",
+            measure_table(metrics, BEST),
+        ),
+        section(
+            "Queries and what was found",
+            "Drawn at random. The number is the cosine similarity, the dots are the grade.",
+            _legend(collection),
+            method_switch(COMPARED),
+            *(_result_row(sheet, collection, queries, results, q, COMPARED) for q in shown),
+        ),
+        section(
+            "Best and worst",
+            "By nDCG@10 of the trained encoder. The failures say more than the successes.",
+            _legend(collection),
+            "<h3>Best</h3>",
+            *(_result_row(sheet, collection, queries, results, q, (BEST,)) for q in order[:EXTREMES]),
+            "<h3>Worst</h3>",
+            *(_result_row(sheet, collection, queries, results, q, (BEST,)) for q in order[::-1][:EXTREMES]),
+        ),
+        section(
+            "A map of the embeddings",
+            "t-SNE of the embeddings: pictures that the encoder finds similar lie together. Choose one to search with it.",
+            _map(sheet, collection, embeddings, rng),
+        ),
+        section(
+            "Learning",
+            "The loss is the cross-entropy of finding the other view of the same thing among all views in the batch. "
+            "Guessing, or a collapsed encoder, stays at the dashed line.",
+            loss_curve(trained.losses, *_chance(collection, settings)),
+        ),
+        section("Time", "Seconds a stage, compilation included.", time_bars(seconds)),
+    ]
+    versions = ", ".join(f"{name} {value}" for name, value in about["environment"].items() if name != "cores")
+    footer = (
+        f"<code>{html.escape(about['command'])}</code><br>seed {about['seed']}, {about['environment']['cores']} cores, "
+        f"{html.escape(versions)}"
+    )
+    write_page(path, f"Visual search: {collection.title}", header, sections, sheet, footer)
+
+
+def _chance(collection, settings):
+    """The loss of guessing among the other 2n - 1 views of a batch, and its label."""
+    things = len(collection.train) if collection.groups is None else len(np.unique(collection.groups))
+    among = 2 * min(settings.batch, things) - 1
+    return np.log(among), f"guessing: ln {among}"
+
+
+def _legend(collection):
+    levels = range(1, 4) if collection.top_grade > 1 else (3,)
+    names = collection.grade_names[1:]
+    marks = "".join(
+        f'<span><i style="background:var(--g{level})"></i>{html.escape(name)}</span>'
+        for level, name in reversed(list(zip(levels, names)))
+    )
+    return f'<div class=legend>{marks}<span><i style="background:var(--g0)"></i>{html.escape(collection.grade_names[0])}</span></div>'
+
+
+def _result_row(sheet, collection, queries, results, q, methods):
+    """A query beside its results, one strip a method; the first is visible."""
+    query = int(queries[q])
+    sheet.add(query, collection.test[query])
+    grades = collection.grades(queries[q : q + 1])[0]
+    strips = []
+    for m, method in enumerate(methods):
+        ids, scores, _ = results[method]
+        cards = []
+        for i, score in zip(ids[q].tolist(), scores[q]):
+            sheet.add(i, collection.test[i])
+            label = f"{collection.labels[i]}: {collection.grade_names[grades[i]]}"
+            cards.append(
+                picture_card(
+                    sheet, i, f"{score:.2f}", label=label, grade=int(grades[i]), top_grade=collection.top_grade
+                )
+            )
+        switch = f' data-method="{m}"{" hidden" if m else ""}' if len(methods) > 1 else ""
+        strips.append(f'<div class="strip"{switch}>{"".join(cards)}</div>')
+    value = results[methods[0]][2]["ndcg@10"][q]
+    return (
+        f'<div class=row><figure class="query card">{sheet.figure(query, collection.labels[query])}<figcaption>'
+        f"{html.escape(collection.labels[query])}<br>nDCG@10 {value:.2f}</figcaption></figure><div>{''.join(strips)}</div></div>"
+    )
+
+
+def _map(sheet, collection, embeddings, rng):
+    rows = np.sort(rng.permutation(len(embeddings))[:ON_MAP])
+    positions = tsne(embeddings[rows])
+    ids, scores = rank(embeddings, rows)
+    for i in {*rows.tolist(), *ids[:, :NEIGHBOURS].ravel().tolist()}:
+        sheet.add(i, collection.test[i])
+    neighbours = [
+        [(i, f"{collection.labels[i]}, {score:.2f}") for i, score in zip(found.tolist(), similar)]
+        for found, similar in zip(ids[:, :NEIGHBOURS], scores[:, :NEIGHBOURS])
+    ]
+    return embedding_map(sheet, rows.tolist(), [collection.labels[i] for i in rows], positions, neighbours)
