@@ -3,6 +3,7 @@
 from .exact import ExactIndex
 from .hamming import HammingIndex
 from .index import Neighbors
+from .ivf import IVFIndex
 from .kdtree import KDTreeIndex
 from .kmeans import KMeans, kmeans
 from .lsh import LSHIndex
@@ -12,6 +13,7 @@ from .rp_forest import RPForestIndex
 __all__ = [
     "ExactIndex",
     "HammingIndex",
+    "IVFIndex",
     "KDTreeIndex",
     "KMeans",
     "LSHIndex",

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from scipy import stats
 
-from refimpl.ann import ExactIndex, HammingIndex, KDTreeIndex, LSHIndex, RPForestIndex
+from refimpl.ann import ExactIndex, HammingIndex, IVFIndex, KDTreeIndex, LSHIndex, RPForestIndex
 from refimpl.ann.lsh_theory import hyperplane_collision, pstable_collision, success_probability
 
 SMALL = {
     ExactIndex: {},
+    IVFIndex: {"lists": 6, "probes": 2},
     KDTreeIndex: {"leaf_size": 4},
     RPForestIndex: {"trees": 3, "leaf_size": 4, "max_leaves": 6},
     LSHIndex: {"tables": 4, "probes": 12},
@@ -152,6 +153,7 @@ def test_one_query_gets_what_a_batch_gets_at_any_number_of_threads(kind, metric)
 
 
 BUDGETS = [
+    (IVFIndex, "probes", {"lists": 256}),
     (RPForestIndex, "max_leaves", {"trees": 4, "leaf_size": 8}),
     (LSHIndex, "probes", {"tables": 3, "bits": 7}),
     (HammingIndex, "rerank", {"bits": 64}),
@@ -172,7 +174,7 @@ def test_a_larger_budget_never_lowers_recall(kind, name, settings_, metric):
     assert np.mean(recalls[-1]) > 4.9 and np.mean(recalls[0]) < 4.5
 
 
-@pytest.mark.parametrize("kind", [RPForestIndex, LSHIndex, HammingIndex])
+@pytest.mark.parametrize("kind", [RPForestIndex, LSHIndex, HammingIndex, IVFIndex])
 def test_recall_is_kept_under_a_filter(kind):
     rng = np.random.default_rng(5)
     base = rng.standard_normal((20000 + 100, 4)) @ rng.standard_normal((4, 24))
