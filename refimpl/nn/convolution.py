@@ -160,7 +160,8 @@ def weight_gradient(padded, dy, shape, stride):
     splits = max(1, min(GRADIENT_TASKS // groups, len(dy) // (2 * GRADIENT_BLOCK)))
     parts = np.zeros((splits, len(taps), width), dy.dtype)
     _transposed_patch_product(padded, where, taps, dy, parts, columns_of(dy.dtype))
-    return parts.sum(axis=0)[: kh * kw * c_in, :c_out].reshape(shape)
+    whole = parts[0] if splits == 1 else parts.sum(axis=0)
+    return whole[: kh * kw * c_in, :c_out].reshape(shape)
 
 
 def input_gradient(dy, weight, shape, stride, padding):
