@@ -16,10 +16,12 @@ import platform
 import subprocess
 import sys
 import time
+from functools import partial
 
 import numpy as np
 
 THREADS = 2
+PRODUCTS = ((256, 16, 32, 64), (256, 8, 64, 128), (64, 16, 128, 128))  # images, pixels a side, channels in and out
 SKIPPED = []
 
 
@@ -41,8 +43,10 @@ def main():
     torch = import_torch() if arguments.peers else None
     rows = []
     rate = matrix_product_rate(torch, arguments.repeats)
-    for make in (small_step, small_batch, small_single, resnet_step):
-        if arguments.only and arguments.only not in make.__name__:
+    makers = [small_step, small_batch, small_single, resnet_step]
+    makers += [partial(product, which, *shape) for shape in PRODUCTS for which in ("y", "dweight", "dx")]
+    for make in makers:
+        if arguments.only and arguments.only not in getattr(make, "__name__", "product"):
             continue
         work, operations, ours, peers = make(torch, arguments.compile)
         times = interleaved({"ours": ours, **peers}, arguments.repeats)
@@ -133,6 +137,36 @@ def resnet_step(torch, compiled):
     run = training_step(nn.resnet, params, state, x, dy)
     peers = {} if torch is None else torch_steps(torch, torch_resnet(torch), x, dy, compiled)
     return "training step, CIFAR ResNet-18, batch 64", step_operations(params, 64, (32, 32)), run, peers
+
+
+def product(which, n, size, c_in, c_out, torch, compiled):
+    """One of the three products of a 3x3 convolution with stride 1: what the steps above are made of."""
+    from refimpl.nn.convolution import correlate, input_gradient, pad_images, weight_gradient
+
+    rng = np.random.default_rng(2)
+    shapes = (n, size, size, c_in), (3, 3, c_in, c_out), (n, size, size, c_out)
+    x, weight, dy = (rng.standard_normal(shape).astype(np.float32) for shape in shapes)
+    one = (1, 1)
+    run = {
+        "y": lambda: correlate(pad_images(x, one), weight, None, one),
+        "dweight": lambda: weight_gradient(pad_images(x, one), dy, weight.shape, one),
+        "dx": lambda: input_gradient(dy, weight, x.shape, one, one),
+    }[which]
+    peers = {}
+    if torch is not None:
+        images, upstream = torch_images(torch, x), torch_images(torch, dy)
+        kernel = torch.from_numpy(weight.transpose(3, 2, 0, 1)).contiguous(memory_format=torch.channels_last)
+
+        def peer():
+            if which == "y":
+                return torch.nn.functional.conv2d(images, kernel, padding=1)
+            mask = (which == "dx", which == "dweight", False)
+            arguments = (None, one, one, one, False, (0, 0), 1, mask)
+            return torch.ops.aten.convolution_backward(upstream, images, kernel, *arguments)
+
+        peers["torch float32"] = peer
+    work = f"{which} of conv 3x3, {n} x {size} x {size} x {c_in} to {c_out}"
+    return work, 2 * n * size * size * weight.size, run, peers
 
 
 def inputs(n):
