@@ -25,10 +25,8 @@ from refimpl import data
 from refimpl.files import atomic_write
 from refimpl.images import channel_statistics, colour_histogram, preprocess, resize, simclr_views
 from refimpl.nn import resnet, resnet_init
-from refimpl.serving import embed, make_encoder, save_encoder
+from refimpl.serving import Encoder, embed, make_encoder, save_encoder
 from refimpl.training import simclr
-
-METHODS = ("random order", "raw pixels", "colour histogram", "random encoder", "trained encoder")
 
 
 class Settings(NamedTuple):
@@ -77,7 +75,8 @@ def synthetic(items, views, seed, progress):
     held_out = np.random.default_rng([seed, 1]).permutation(items)[: max(2, items // 4)]
     test = np.flatnonzero(np.isin(catalogue.item, held_out))
     train = np.setdiff1d(np.arange(len(catalogue.item)), test)
-    labels = [f"{catalogue.colour_names[catalogue.colour[i]]} {catalogue.family_names[catalogue.family[i]]}" for i in test]
+    colours, families = catalogue.colour_names, catalogue.family_names
+    labels = [f"{colours[catalogue.colour[i]]} {families[catalogue.family[i]]}" for i in test]
     return Collection(
         f"a synthetic catalogue of {items} products",
         catalogue.images[train],
@@ -127,7 +126,8 @@ def load(source, items, views, seed, progress):
     if source == "synthetic":
         return synthetic(items, views, seed, progress), CATALOGUE
     if source == "clothing":
-        sets = (data.clothing(split, PHOTOGRAPHS.stored, mode="letterbox", progress=progress) for split in ("train", "test"))
+        size = PHOTOGRAPHS.stored
+        sets = (data.clothing(split, size, mode="letterbox", progress=progress) for split in ("train", "test"))
         return labelled("photographs of clothes", *sets), PHOTOGRAPHS
     if source == "cifar10":
         sets = (data.cifar10(split, progress=progress) for split in ("train", "test"))
@@ -139,89 +139,115 @@ def load(source, items, views, seed, progress):
     return folder(source, PHOTOGRAPHS, seed, progress), PHOTOGRAPHS
 
 
-def pair_drawer(collection, settings, mean, std):
+def pair_drawer(images, groups, settings, mean, std):
     """draw_pairs for refimpl.training.simclr: two views of one picture, or of two pictures of one group."""
-    images, groups = collection.train, collection.groups
-    n = len(images) if groups is None else len(np.unique(groups))
+    names = None if groups is None else np.unique(groups)
+    members = None if groups is None else [np.flatnonzero(groups == name) for name in names]
+    n = len(images) if groups is None else len(names)
     batch = min(settings.batch, n)
-    members = None if groups is None else [np.flatnonzero(groups == g) for g in np.unique(groups)]
 
     def draw_pairs(rng):
         chosen = rng.choice(n, batch, replace=False)
         if members is None:
             first = second = chosen
         else:
-            pairs = np.array([rng.choice(members[g], 2, replace=len(members[g]) < 2) for g in chosen])
-            first, second = pairs.T
+            pairs = [rng.choice(members[g], 2, replace=len(members[g]) < 2) for g in chosen]
+            first, second = np.array(pairs).T
         views = (simclr_views(images[rows], rng, size=settings.size, **settings.views) for rows in (first, second))
         return tuple((view - mean) / std for view in views)
 
     return draw_pairs
 
 
-def calibrated(params, state, draw_pairs, seed):
-    """The state of an untrained network after its batch norms have seen some batches.
+class Training(NamedTuple):
+    encoder: Encoder
+    random_encoder: Encoder  # the same network before training
+    losses: np.ndarray
+    seconds: float
 
-    Without this a random encoder would be judged with statistics that do not fit its weights.
-    """
-    rng = np.random.default_rng(seed)
+
+def train_encoder(images, groups, settings, *, steps=None, minutes=None, seed, progress):
+    """An encoder trained by SimCLR on the pictures (see Collection for groups), and its untrained twin."""
+    # z-score statistics of the training split, at the encoder's size
+    sample = np.random.default_rng(seed).permutation(len(images))[:2000]
+    sample = np.stack([resize(images[i], settings.size) for i in sample])
+    mean, std = (np.asarray(value, np.float32) for value in channel_statistics(sample))
+    draw_pairs = pair_drawer(images, groups, settings, mean, std)
+    params, state = resnet_init(widths=settings.widths, blocks=1, embedding=EMBEDDING, seed=seed)
+    # A random encoder whose batch norms have never seen a picture would be judged with statistics that do not fit.
+    rng, random_state = np.random.default_rng(seed), state
     for _ in range(20):
-        _, _, state = resnet(params, state, draw_pairs(rng)[0], training=True)
-    return state
+        _, _, random_state = resnet(params, random_state, draw_pairs(rng)[0], training=True)
+    trained = simclr(
+        draw_pairs,
+        params,
+        state,
+        steps=steps,
+        minutes=minutes,
+        temperature=settings.temperature,
+        learning_rate=settings.learning_rate,
+        seed=seed,
+        progress=lambda share, done, loss: progress(done, max(done, round(done / share)), f"loss {loss:.3f}"),
+    )
+    encoders = (
+        make_encoder(weights, statistics, size=settings.size, mean=mean, std=std, mode="letterbox")
+        for weights, statistics in ((trained.params, trained.state), (params, random_state))
+    )
+    return Training(*encoders, trained.losses, trained.seconds)
+
+
+def describe(images, training, seed, progress):
+    """{method: (n, d) descriptors} of every method that is compared."""
+    encoder = training.encoder
+    pixels = preprocess(images, encoder.size, encoder.mean, encoder.std).reshape(len(images), -1)
+    return {
+        "random order": np.random.default_rng([seed, 2]).standard_normal((len(images), 32), dtype=np.float32),
+        "raw pixels": pixels,
+        "colour histogram": colour_histogram(images),
+        "random encoder": embed(training.random_encoder, images),
+        "trained encoder": embed(encoder, images, progress=progress),
+    }
+
+
+class Outcome(NamedTuple):
+    """What the report shows."""
+
+    collection: Collection
+    settings: Settings
+    training: Training
+    embeddings: np.ndarray  # of collection.test, by the trained encoder
+    queries: np.ndarray  # rows of collection.test
+    results: dict  # method -> ids (q, SHOWN), similarities (q, SHOWN), {measure: (q,)}
+    metrics: dict  # method -> {measure: mean}
 
 
 def run(args, stages):
-    """All stages; returns what the report shows."""
+    """All stages but the report."""
     with stages.stage("pictures", "pic") as progress:
         collection, settings = load(args.data, args.items, args.views, args.seed, progress)
     steps, minutes = args.steps, args.minutes
     if steps is None and minutes is None:
         steps, minutes = (STEPS, None) if args.data == "synthetic" else (None, 10.0)
-    # z-score statistics of the training split, at the encoder's size
-    sample = np.random.default_rng(args.seed).permutation(len(collection.train))[:2000]
-    sample = np.stack([resize(image, settings.size) for image in collection.train[sample]])
-    mean, std = (np.asarray(value, np.float32) for value in channel_statistics(sample))
-    draw_pairs = pair_drawer(collection, settings, mean, std)
-
     with stages.stage("training", "step") as progress:
-        params, state = resnet_init(widths=settings.widths, blocks=1, embedding=128, seed=args.seed)
-        random_state = calibrated(params, state, draw_pairs, args.seed)
-        trained = simclr(
-            draw_pairs,
-            params,
-            state,
-            steps=steps,
-            minutes=minutes,
-            temperature=settings.temperature,
-            learning_rate=settings.learning_rate,
-            seed=args.seed,
-            progress=lambda share, done, loss: progress(done, max(done, round(done / share)), f"loss {loss:.3f}"),
-        )
-    encoder = make_encoder(trained.params, trained.state, size=settings.size, mean=mean, std=std)
-    save_encoder(args.out / "encoder.npz", encoder)
-
+        how = {"steps": steps, "minutes": minutes, "seed": args.seed, "progress": progress}
+        training = train_encoder(collection.train, collection.groups, settings, **how)
+    save_encoder(args.out / "encoder.npz", training.encoder)
     with stages.stage("embedding", "pic") as progress:
-        random_encoder = make_encoder(params, random_state, size=settings.size, mean=mean, std=std)
-        rng = np.random.default_rng([args.seed, 2])
-        descriptors = {
-            "random order": rng.standard_normal((len(collection.test), 32), dtype=np.float32),
-            "raw pixels": preprocess(collection.test, settings.size, mean, std).reshape(len(collection.test), -1),
-            "colour histogram": colour_histogram(collection.test),
-            "random encoder": embed(random_encoder, collection.test),
-            "trained encoder": embed(encoder, collection.test, progress=progress),
-        }
-    queries = np.sort(rng.permutation(len(collection.test))[:MOST_QUERIES])
+        descriptors = describe(collection.test, training, args.seed, progress)
+    queries = np.random.default_rng([args.seed, 3]).permutation(len(collection.test))[:MOST_QUERIES]
+    queries.sort()
     grades, results, metrics = collection.grades(queries), {}, {}
     with stages.stage("search and measures", "method") as progress:
-        for done, method in enumerate(METHODS, 1):
+        for done, method in enumerate(descriptors, 1):
             ids, scores = rank(descriptors[method], queries)
             values = measure(ids, grades, queries, collection.relevant)
             results[method] = (ids[:, :SHOWN], scores[:, :SHOWN], values)
             metrics[method] = means(values)
-            progress(done, len(METHODS))
-    return collection, settings, trained, descriptors["trained encoder"], queries, results, metrics
+            progress(done, len(descriptors))
+    return Outcome(collection, settings, training, descriptors["trained encoder"], queries, results, metrics)
 
 
+EMBEDDING = 128  # dimensions
 STEPS = 300  # of the synthetic catalogue's training
 MOST_QUERIES = 2000  # of a larger test split so many are drawn as queries
 SHOWN = 10  # results a query on the page
@@ -250,7 +276,7 @@ def print_table(metrics):
 
 def arguments():
     parser = Parser(__doc__)
-    parser.add_argument("--data", default="synthetic", help="synthetic, clothing, cifar10, omniglot, or a folder or zip")
+    parser.add_argument("--data", default="synthetic", help="synthetic, clothing, cifar10, omniglot, a folder, a zip")
     parser.add_argument("--minutes", type=float, help="training time (default 10, except for the synthetic catalogue)")
     parser.add_argument("--steps", type=int, help=f"training steps instead of a time (synthetic: {STEPS})")
     parser.add_argument("--items", type=int, default=600, help="products of the synthetic catalogue")
@@ -274,14 +300,12 @@ def main():
     stages = Stages()
     with one_line_errors(parser):
         args.out.mkdir(parents=True, exist_ok=True)
-        collection, settings, trained, embeddings, queries, results, metrics = run(args, stages)
+        outcome = run(args, stages)
         with atomic_write(args.out / "metrics.json") as file:
-            file.write((json.dumps(metrics, indent=2) + "\n").encode())
-        about = environment(args.seed)
+            file.write((json.dumps(outcome.metrics, indent=2) + "\n").encode())
         with stages.stage("report"):
-            write_report(args.out / "report.html", collection, settings, trained, embeddings, queries, results, metrics,
-                         stages.seconds, about)  # fmt: skip
-    print_table(metrics)
+            write_report(args.out / "report.html", outcome, stages.seconds, environment(args.seed))
+    print_table(outcome.metrics)
     print(f"open {args.out / 'report.html'}")
 
 

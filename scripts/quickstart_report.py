@@ -22,20 +22,22 @@ EXAMPLES, EXTREMES, ON_MAP, NEIGHBOURS = 10, 4, 360, 8
 BEST = "trained encoder"
 
 
-def write_report(path, collection, settings, trained, embeddings, queries, results, metrics, seconds, about):
-    """Write report.html; the arguments are what quickstart.run returns, the stages' seconds, and its environment."""
+def write_report(path, outcome, seconds, about):
+    """Write report.html from what quickstart.run returns, the stages' seconds, and the environment of the run."""
+    collection, settings, training, embeddings, queries, results, metrics = outcome
     sheet = Sheet(cell=settings.stored)
     rng = np.random.default_rng(about["seed"])
-    figures = metrics[BEST]
+    figures, gain = metrics[BEST], metrics[BEST]["map"] / metrics["raw pixels"]["map"]
     header = (
-        f"<h1>Visual search, learned from scratch</h1><p>{len(collection.test)} pictures of {html.escape(collection.title)}, "
+        "<h1>Visual search, learned from scratch</h1>"
+        f"<p>{len(collection.test)} pictures of {html.escape(collection.title)}, "
         f"ranked by an encoder that was trained without labels on {len(collection.train)} others for "
-        f"{trained.seconds:.0f} seconds. Convolutions, gradients, training, search and measures: NumPy and Numba.</p>"
+        f"{training.seconds:.0f} seconds. Convolutions, gradients, training, search and measures: NumPy and Numba.</p>"
         "<div class=facts>"
-        f"<div><b>{figures['map']:.2f}</b><span>mAP, {figures['map'] / metrics['raw pixels']['map']:.1f} times raw pixels</span></div>"
+        f"<div><b>{figures['map']:.2f}</b><span>mAP, {gain:.1f} times raw pixels</span></div>"
         f"<div><b>{figures['ndcg@10']:.2f}</b><span>nDCG@10</span></div>"
         f"<div><b>{figures['mrr']:.2f}</b><span>mean reciprocal rank</span></div>"
-        f"<div><b>{len(trained.losses)}</b><span>training steps</span></div>"
+        f"<div><b>{len(training.losses)}</b><span>training steps</span></div>"
         f"<div><b>{sum(seconds.values()):.0f} s</b><span>all together</span></div></div>"
     )
     order = np.argsort(-results[BEST][2]["ndcg@10"], kind="stable")
@@ -67,14 +69,14 @@ def write_report(path, collection, settings, trained, embeddings, queries, resul
         ),
         section(
             "A map of the embeddings",
-            "t-SNE of the embeddings: pictures that the encoder finds similar lie together. Choose one to search with it.",
+            "t-SNE of the embeddings: pictures that the encoder finds similar lie together. Choose one to search with.",
             _map(sheet, collection, embeddings, rng),
         ),
         section(
             "Learning",
             "The loss is the cross-entropy of finding the other view of the same thing among all views in the batch. "
             "Guessing, or a collapsed encoder, stays at the dashed line.",
-            loss_curve(trained.losses, *_chance(collection, settings)),
+            loss_curve(training.losses, *_chance(collection, settings)),
         ),
         section("Time", "Seconds a stage, compilation included.", time_bars(seconds)),
     ]
@@ -100,7 +102,8 @@ def _legend(collection):
         f'<span><i style="background:var(--g{level})"></i>{html.escape(name)}</span>'
         for level, name in reversed(list(zip(levels, names)))
     )
-    return f'<div class=legend>{marks}<span><i style="background:var(--g0)"></i>{html.escape(collection.grade_names[0])}</span></div>'
+    none = f'<span><i style="background:var(--g0)"></i>{html.escape(collection.grade_names[0])}</span>'
+    return f"<div class=legend>{marks}{none}</div>"
 
 
 def _result_row(sheet, collection, queries, results, q, methods):
@@ -123,9 +126,10 @@ def _result_row(sheet, collection, queries, results, q, methods):
         switch = f' data-method="{m}"{" hidden" if m else ""}' if len(methods) > 1 else ""
         strips.append(f'<div class="strip"{switch}>{"".join(cards)}</div>')
     value = results[methods[0]][2]["ndcg@10"][q]
+    name = html.escape(collection.labels[query])
     return (
-        f'<div class=row><figure class="query card">{sheet.figure(query, collection.labels[query])}<figcaption>'
-        f"{html.escape(collection.labels[query])}<br>nDCG@10 {value:.2f}</figcaption></figure><div>{''.join(strips)}</div></div>"
+        f'<div class=row><figure class="query card">{sheet.figure(query, collection.labels[query])}'
+        f"<figcaption>{name}<br>nDCG@10 {value:.2f}</figcaption></figure><div>{''.join(strips)}</div></div>"
     )
 
 

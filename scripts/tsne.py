@@ -51,7 +51,8 @@ def _neighbour_probabilities(x, perplexity):
         w = np.exp(-beta * squared)
         p = w / w.sum(axis=1, keepdims=True)
         entropy = -np.sum(p * np.log(np.maximum(p, 1e-300)), axis=1, keepdims=True)
-        low, high = np.where(entropy > np.log(perplexity), beta, low), np.where(entropy > np.log(perplexity), high, beta)
+        wide = entropy > np.log(perplexity)
+        low, high = np.where(wide, beta, low), np.where(wide, high, beta)
     return p
 
 

@@ -18,9 +18,7 @@ def distillation_loss(student_logits, teacher_logits, *, temperature):
     Source: Hinton, Vinyals and Dean 2015, section 2 and 2.1.
     """
     student = check_array(student_logits, "student_logits", ndim=2, dtypes=FLOATS, finite=True, min_rows=1)
-    teacher = check_array(
-        teacher_logits, "teacher_logits", shape=student.shape, dtypes=[student.dtype], finite=True
-    )
+    teacher = check_array(teacher_logits, "teacher_logits", shape=student.shape, dtypes=[student.dtype], finite=True)
     t = student.dtype.type(check_number(temperature, "temperature", above=0))
     n = student.dtype.type(len(student))
     log_p, _ = log_softmax(teacher / t)

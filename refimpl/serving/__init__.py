@@ -1,9 +1,9 @@
 """The system around the model: from a folder of pictures to a ranked answer.
 
-    embedding     pictures -> unit vectors; the one door to the model for indexing and for queries
-    index_table   names, change stamps and embeddings of a collection, in one file
-    indexing      brings the table up to date with a folder
-    prediction    a query picture, or a crop of it -> ranked rows
+embedding     pictures -> unit vectors; the one door to the model for indexing and for queries
+index_table   names, change stamps and embeddings of a collection, in one file
+indexing      brings the table up to date with a folder
+prediction    a query picture, or a crop of it -> ranked rows
 """
 
 from .embedding import Encoder, embed, load_encoder, make_encoder, save_encoder

@@ -1,0 +1,155 @@
+"""Search a folder of your own pictures with a picture, or with a part of one.
+
+    python scripts/search_folder.py PICTURES --query IMAGE [--crop X,Y,W,H] [-k 10]
+
+The first time, an encoder is trained without labels on the folder's pictures together with a synthetic catalogue
+(--minutes), unless --encoder names one that quickstart.py has written. Encoder and embeddings are kept in
+PICTURES/.refimpl-index (or --index); after that only new or changed files are embedded. Files that cannot be read are
+listed and skipped. Prints a ranked table and writes the result page (--out).
+"""
+
+import html
+from pathlib import Path
+
+import numpy as np
+from command_line import Parser, Stages, one_line_errors
+from quickstart import PHOTOGRAPHS, train_encoder
+from report_page import Sheet, picture_card, section, write_page
+
+from refimpl.data import render_catalogue
+from refimpl.images import decode, resize
+from refimpl.serving import (
+    crop,
+    empty_table,
+    find_pictures,
+    fingerprint,
+    load_encoder,
+    load_table,
+    save_encoder,
+    save_table,
+    search,
+    update_table,
+)
+
+TRAINING_PICTURES = 4000  # at most so many of the folder's pictures are trained on
+
+
+def train_on(folder, minutes, seed, stages):
+    """An encoder for this folder: its own pictures, and a catalogue so that a small folder does not starve it."""
+    paths = find_pictures(folder)
+    rng = np.random.default_rng(seed)
+    pictures = []
+    with stages.stage("pictures to learn from", "pic") as progress:
+        for done, i in enumerate(rng.permutation(len(paths))[:TRAINING_PICTURES], 1):
+            try:
+                pictures.append(resize(decode(paths[i]), PHOTOGRAPHS.stored, mode="letterbox"))
+            except (ValueError, OSError):
+                pass  # indexing will list it with the reason
+            progress(done, min(len(paths), TRAINING_PICTURES))
+    if not pictures:
+        raise ValueError(f"{folder}: expected at least one readable picture, found none among {len(paths)} files")
+    with stages.stage("synthetic catalogue", "pic") as progress:
+        catalogue = render_catalogue(320, 2, size=PHOTOGRAPHS.stored, seed=seed, progress=progress)
+    train = np.concatenate([np.stack(pictures), catalogue.images])
+    with stages.stage("training", "step") as progress:
+        return train_encoder(train, None, PHOTOGRAPHS, minutes=minutes, seed=seed, progress=progress).encoder
+
+
+def stored_encoder(args, stages):
+    """The encoder to use: the one named, else the one kept beside the index, else a new one, which is kept."""
+    if args.encoder is not None:
+        return load_encoder(args.encoder)
+    kept = args.index / "encoder.npz"
+    if not kept.exists():
+        save_encoder(kept, train_on(args.folder, args.minutes, args.seed, stages))
+    return load_encoder(kept)
+
+
+def updated_index(args, encoder, stages):
+    """The index of the folder as it is now, written back if anything has changed."""
+    path, mark = args.index / "table.npz", fingerprint(encoder)
+    table = load_table(path) if path.exists() else None
+    if table is None or table.encoder != mark:  # embeddings of another encoder are not comparable
+        table = empty_table(mark, len(encoder.weights["head/bias"]))
+    with stages.stage("indexing", "pic") as progress:
+        indexed = update_table(table, args.folder, encoder, progress=progress)
+    if indexed.embedded or indexed.removed or not path.exists():
+        save_table(path, indexed.table)
+    _, embedded, kept, removed, _ = indexed
+    print(f"{len(indexed.table.names)} pictures: {embedded} embedded, {kept} kept, {removed} removed")
+    for name, reason in indexed.skipped:
+        print(f"skipped {name}: {reason}")
+    return indexed.table
+
+
+def write_result_page(path, args, query, names, scores):
+    """The query and what was found, as one self-contained page."""
+    sheet = Sheet(cell=160)
+    sheet.add("query", query)
+    tiles = []
+    for rank, (name, score) in enumerate(zip(names, scores), 1):
+        sheet.add(name, decode(args.folder / name))
+        tiles.append(picture_card(sheet, name, f"{rank}. {name} · {score:.3f}", label=name))
+    part = f", the part {args.crop}" if args.crop else ""
+    header = (
+        f"<h1>Pictures like {html.escape(args.query.name)}</h1><p>The {len(names)} most similar of "
+        f"{html.escape(str(args.folder))}{part}. The number is the cosine similarity of the embeddings.</p>"
+    )
+    sections = [
+        section("Query", "", f"<div class=tiles>{picture_card(sheet, 'query', args.query.name, label='query')}</div>"),
+        section("Found", "Most similar first.", f"<div class=tiles>{''.join(tiles)}</div>"),
+    ]
+    write_page(path, f"Pictures like {args.query.name}", header, sections, sheet, "")
+
+
+def arguments():
+    parser = Parser(__doc__)
+    parser.add_argument("folder", type=Path, metavar="DIR")
+    parser.add_argument("--query", type=Path, required=True, metavar="IMAGE")
+    parser.add_argument("--crop", metavar="X,Y,W,H", help="search with this part of the query, in pixels")
+    parser.add_argument("-k", type=int, default=10, help="how many results (default 10)")
+    parser.add_argument("--encoder", type=Path, help="an encoder.npz written by quickstart.py")
+    parser.add_argument("--minutes", type=float, default=2.0, help="training time of a new encoder (default 2)")
+    parser.add_argument("--index", type=Path, help="where encoder and embeddings are kept (default DIR/.refimpl-index)")
+    parser.add_argument("--out", type=Path, default=Path("out") / "search.html", help="the result page")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    args.index = args.index or args.folder / ".refimpl-index"
+    if args.k < 1:
+        parser.error(f"-k: expected at least 1, got {args.k}")
+    if args.seed < 0:
+        parser.error(f"--seed: expected at least 0, got {args.seed}")
+    if not 0 < args.minutes < 1e6:
+        parser.error(f"--minutes: expected a time above 0, got {args.minutes}")
+    if not args.folder.is_dir():
+        parser.error(f"{args.folder}: no such folder")
+    if args.crop is not None:
+        try:
+            args.box = [int(number) for number in args.crop.split(",")]
+        except ValueError:
+            args.box = []
+        if len(args.box) != 4:
+            parser.error(f"--crop: expected X,Y,W,H in whole pixels, got {args.crop!r}")
+    return parser, args
+
+
+def main():
+    parser, args = arguments()
+    with one_line_errors(parser):
+        stages = Stages()
+        query = decode(args.query)  # before any long work
+        if args.crop is not None:
+            query = crop(query, args.box)
+        encoder = stored_encoder(args, stages)
+        table = updated_index(args, encoder, stages)
+        rows, scores = search(table, encoder, query, args.k)
+        names = table.names[rows].tolist()
+        print(f"\n{'rank':>4}  {'cosine':>6}  picture")
+        for rank, (name, score) in enumerate(zip(names, scores), 1):
+            print(f"{rank:>4}  {score:>6.3f}  {name}")
+        write_result_page(args.out, args, query, names, scores)
+    print(f"\nopen {args.out}")
+
+
+if __name__ == "__main__":
+    main()

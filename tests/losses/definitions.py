@@ -1,0 +1,95 @@
+"""The losses as their papers print them: loops over anchors, float64, no shared code."""
+
+from math import exp, log, sqrt
+
+
+def cross_entropy(logits, labels):
+    return -sum(row[y] - log_sum_exp(row) for row, y in zip(logits, labels)) / len(labels)
+
+
+def log_sum_exp(values):
+    top = max(values)
+    return top + log(sum(exp(v - top) for v in values))
+
+
+def dot(a, b):
+    return sum(x * y for x, y in zip(a, b))
+
+
+def unit(a):
+    return [x / sqrt(dot(a, a)) for x in a]
+
+
+def distance(a, b):
+    return sqrt(sum((x - y) ** 2 for x, y in zip(a, b)))
+
+
+def contrastive(x1, x2, same, margin):
+    total = 0.0
+    for a, b, s in zip(x1, x2, same):
+        d = distance(a, b)
+        total += 0.5 * d * d if s else 0.5 * max(0.0, margin - d) ** 2
+    return total / len(same)
+
+
+def triplet(anchor, positive, negative, margin):
+    terms = [max(0.0, distance(a, p) - distance(a, n) + margin) for a, p, n in zip(anchor, positive, negative)]
+    return sum(terms) / len(terms)
+
+
+def info_nce(query, positive, negatives_of, temperature):
+    rows = [
+        [dot(q, p) / temperature] + [dot(q, n) / temperature for n in negatives]
+        for q, p, negatives in zip(query, positive, negatives_of)
+    ]
+    return cross_entropy(rows, [0] * len(rows))
+
+
+def nt_xent(z1, z2, temperature):
+    z = [unit(a) for a in [*z1, *z2]]
+    n, total = len(z1), 0.0
+    for i in range(2 * n):
+        partner = (i + n) % (2 * n)
+        others = [dot(z[i], z[j]) / temperature for j in range(2 * n) if j != i]
+        total -= dot(z[i], z[partner]) / temperature - log_sum_exp(others)
+    return total / (2 * n)
+
+
+def sup_con(z, labels, temperature):
+    z = [unit(a) for a in z]
+    terms = []
+    for i in range(len(z)):
+        positives = [j for j in range(len(z)) if j != i and labels[j] == labels[i]]
+        if positives:
+            among = log_sum_exp([dot(z[i], z[j]) / temperature for j in range(len(z)) if j != i])
+            terms.append(-sum(dot(z[i], z[p]) / temperature - among for p in positives) / len(positives))
+    return sum(terms) / len(terms)
+
+
+def soft_nearest_neighbor(z, labels, temperature):
+    terms = []
+    for i in range(len(z)):
+        s = {j: -(distance(z[i], z[j]) ** 2) / temperature for j in range(len(z)) if j != i}
+        positives = [s[j] for j in s if labels[j] == labels[i]]
+        if positives:
+            terms.append(log_sum_exp(list(s.values())) - log_sum_exp(positives))
+    return sum(terms) / len(terms)
+
+
+def focal(logits, targets, alpha, gamma):
+    total = 0.0
+    for x, t in zip(logits, targets):
+        p = 1 / (1 + exp(-x))
+        p_t, alpha_t = (p, alpha) if t else (1 - p, 1 - alpha)
+        total -= alpha_t * (1 - p_t) ** gamma * log(p_t)
+    return total / len(logits)
+
+
+def distillation(student, teacher, temperature):
+    total = 0.0
+    for s_row, t_row in zip(student, teacher):
+        s_row, t_row = [s / temperature for s in s_row], [t / temperature for t in t_row]
+        for s, t in zip(s_row, t_row):
+            log_q, log_p = s - log_sum_exp(s_row), t - log_sum_exp(t_row)
+            total += exp(log_p) * (log_p - log_q)
+    return temperature**2 * total / len(student)

@@ -1,0 +1,60 @@
+"""SimCLR learns what can be learned, gives the same bits for a seed, and refuses what it cannot use."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from refimpl.nn import resnet_init
+from refimpl.training import simclr
+
+ENCODER = {"widths": (8, 16), "blocks": 1, "embedding": 16, "seed": 0}
+PROTOTYPES = np.random.default_rng(0).standard_normal((24, 8, 8, 3)).astype(np.float32)
+
+
+def draw_pairs(rng):
+    """Two noisy views of each of 24 prototypes, dimmed at random: their likeness must be learned."""
+    noise = rng.standard_normal((2, *PROTOTYPES.shape), dtype=np.float32)
+    light = rng.uniform(0.2, 2, (2, len(PROTOTYPES), 1, 1, 1)).astype(np.float32)
+    return tuple(light * PROTOTYPES + 0.3 * noise)
+
+
+def test_training_lowers_the_loss_from_guessing():
+    seen = []
+    trained = simclr(draw_pairs, *resnet_init(**ENCODER), steps=60, progress=lambda *a: seen.append(a))
+    assert abs(trained.losses[0] - np.log(2 * len(PROTOTYPES) - 1)) < 0.6
+    assert trained.losses[-5:].mean() < trained.losses[:5].mean() - 1
+    assert [a[1] for a in seen] == list(range(1, 61)) and seen[-1][0] == 1
+
+
+def test_same_seed_same_bits():
+    first, second = (simclr(draw_pairs, *resnet_init(**ENCODER), steps=3, seed=5) for _ in range(2))
+    np.testing.assert_array_equal(first.losses, second.losses)
+    for name in first.params:
+        np.testing.assert_array_equal(first.params[name], second.params[name])
+    other = simclr(draw_pairs, *resnet_init(**ENCODER), steps=3, seed=6)
+    assert (other.losses != first.losses).any()
+
+
+def test_the_clock_ends_the_training():
+    trained = simclr(draw_pairs, *resnet_init(**ENCODER), minutes=1 / 600)
+    assert len(trained.losses) >= 1 and trained.seconds < 30
+
+
+def test_wrong_arguments():
+    encoder = resnet_init(**ENCODER)
+    with pytest.raises(ValueError, match="steps, minutes: expected exactly one"):
+        simclr(draw_pairs, *encoder)
+    with pytest.raises(ValueError, match="steps, minutes: expected exactly one"):
+        simclr(draw_pairs, *encoder, steps=1, minutes=1)
+    with pytest.raises(ValueError, match="minutes: expected a finite number > 0"):
+        simclr(draw_pairs, *encoder, minutes=0)
+    with pytest.raises(ValueError, match="learning_rate"):
+        simclr(draw_pairs, *encoder, steps=1, learning_rate=-1)
+
+
+def test_a_loss_that_is_not_finite_stops_the_training(monkeypatch):
+    module = sys.modules["refimpl.training.simclr"]  # the attribute of that name is the function
+    monkeypatch.setattr(module, "nt_xent", lambda z1, z2, temperature: (np.nan, (z1, z2)))
+    with pytest.raises(FloatingPointError, match="nan at step 0"):
+        simclr(draw_pairs, *resnet_init(**ENCODER), steps=2)
