@@ -7,6 +7,7 @@ from .ivf import IVFIndex
 from .kdtree import KDTreeIndex
 from .kmeans import KMeans, kmeans
 from .lsh import LSHIndex
+from .product_quantization import IVFPQIndex, PQIndex
 from .recall import knn_recall
 from .rp_forest import RPForestIndex
 
@@ -14,10 +15,12 @@ __all__ = [
     "ExactIndex",
     "HammingIndex",
     "IVFIndex",
+    "IVFPQIndex",
     "KDTreeIndex",
     "KMeans",
     "LSHIndex",
     "Neighbors",
+    "PQIndex",
     "RPForestIndex",
     "kmeans",
     "knn_recall",

@@ -11,12 +11,23 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from scipy import stats
 
-from refimpl.ann import ExactIndex, HammingIndex, IVFIndex, KDTreeIndex, LSHIndex, RPForestIndex
+from refimpl.ann import (
+    ExactIndex,
+    HammingIndex,
+    IVFIndex,
+    IVFPQIndex,
+    KDTreeIndex,
+    LSHIndex,
+    PQIndex,
+    RPForestIndex,
+)
 from refimpl.ann.lsh_theory import hyperplane_collision, pstable_collision, success_probability
 
 SMALL = {
     ExactIndex: {},
     IVFIndex: {"lists": 6, "probes": 2},
+    PQIndex: {"parts": 2, "bits": 3, "rerank": 20},
+    IVFPQIndex: {"lists": 6, "probes": 2, "parts": 2, "bits": 3, "rerank": 20},
     KDTreeIndex: {"leaf_size": 4},
     RPForestIndex: {"trees": 3, "leaf_size": 4, "max_leaves": 6},
     LSHIndex: {"tables": 4, "probes": 12},

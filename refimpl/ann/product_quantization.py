@@ -1,0 +1,220 @@
+"""Product quantization: a vector cut into m parts, each replaced by the nearest of 2^bits centroids of its own.
+
+    x = (x_1 ... x_m) ~ (c_1[code_1] ... c_m[code_m])        m bytes, for (2^bits)^m different points
+
+Jegou, Douze and Schmid, "Product quantization for nearest neighbor search", 2011. The query stays exact (asymmetric
+distance), and the distance to a code is a sum of m table entries. With lists (IVF-PQ) it is the residual r = x - c
+from the list's centroid that is coded, in the same codebooks for all lists:
+
+    |q - (c + r)|^2  =  |q - c|^2  +  |r|^2 + 2 c.r  -  2 q.r
+                        term 1        term 2            term 3
+
+Term 1 is one number for a query and list. Term 2 does not know the query: one float32 stored with each code. Term 3
+does not know the list: one table of m 2^bits numbers for each query, whatever the number of lists it looks into.
+
+OPQ (Ge et al., "Optimized product quantization", 2013): rotate the residuals first, so that the parts share the
+variance. The rotation R and the codes are improved in turn; given the codes, the best R has a closed form
+(Procrustes): R = U V^T of the singular value decomposition of X^T decoded = U S V^T. Where that ends depends on the
+start, which is `balanced_axes`.
+
+Distances to codes only choose `rerank` candidates; those are measured exactly on the stored vectors (index.py).
+
+Layout in memory: codes (n, m) uint8, grouped by list: one byte a part also where bits < 8.
+What limits it: m table look-ups a vector, from a table of m 2^bits floats that fits into the first-level cache.
+"""
+
+import numpy as np
+from numba import njit, prange
+
+from ..validation import check_choice, check_integer
+from .candidates import dot, offer, squared_distance
+from .index import Index
+from .ivf import as_one_list, coarse_centroids, nearest_centroids
+from .kmeans import assign, group_by_label, kmeans
+
+SAMPLE = 20_000  # vectors that codebooks and rotation are learned from
+
+
+def split(x, m):
+    """x (n, d) -> (m, n, ceil(d / m)) float32: its parts, zeros appended where m does not divide d."""
+    width = -(-x.shape[1] // m)
+    padded = np.zeros((len(x), m * width), np.float32)
+    padded[:, : x.shape[1]] = x
+    return np.ascontiguousarray(padded.reshape(len(x), m, width).transpose(1, 0, 2))
+
+
+def train_codebooks(x, m, bits, seed):
+    """Codebooks (m, min(2^bits, n), ceil(d / m)) float32 for x (n, d), n >= 1: k-means in each part."""
+    k = min(1 << bits, len(x))
+    return np.stack([kmeans(part, k, init="random", max_iter=12, seed=seed + j).centroids
+                     for j, part in enumerate(split(x, m))])  # fmt: skip
+
+
+def encode(x, codebooks):
+    """x (n, d) -> codes (n, m) uint8, the nearest centroid of each part."""
+    parts = split(x, len(codebooks))
+    codes = np.empty((len(x), len(codebooks)), np.uint8)
+    for j, book in enumerate(codebooks):
+        codes[:, j] = assign(parts[j], book)
+    return codes
+
+
+def decode(codes, codebooks, d):
+    """codes (n, m) -> (n, d) float32, what they stand for."""
+    parts = [book[codes[:, j]] for j, book in enumerate(codebooks)]
+    return np.ascontiguousarray(np.concatenate(parts, 1)[:, :d])
+
+
+def balanced_axes(x, m):
+    """The principal axes of x, dealt to the m parts so that the products of their variances are alike -> (d, d).
+
+    Largest variance first, each to the part with room whose product is the smallest so far: eigenvalue allocation,
+    the optimum for Gaussian data (Ge et al., section 3.2).
+    """
+    d = x.shape[1]
+    variances, axes = np.linalg.eigh(np.cov(x.T.astype(np.float64), bias=True).reshape(d, d))
+    slots = [list(range(d))[part] for part in (slice(j * -(-d // m), (j + 1) * -(-d // m)) for j in range(m))]
+    largest = max(variances.max(), 1e-300)
+    products, rotation = np.zeros(m), np.empty((d, d))
+    for axis in np.argsort(-variances, kind="stable"):
+        part = min((j for j in range(m) if slots[j]), key=lambda j: products[j])
+        products[part] += 28 + np.log(max(variances[axis] / largest, 1e-12))  # 28: no term is below 0
+        rotation[:, slots[part].pop(0)] = axes[:, axis]
+    return rotation.astype(np.float32)
+
+
+def train_rotation(x, m, bits, seed, rounds=8):
+    """OPQ -> R (d, d) orthogonal, float32, such that x @ R is quantized with less error than x."""
+    d = x.shape[1]
+    rotation = balanced_axes(x, m)
+    for _ in range(rounds):
+        rotated = x @ rotation
+        codebooks = train_codebooks(rotated, m, bits, seed)
+        left, _, right = np.linalg.svd(x.T.astype(np.float64) @ decode(encode(rotated, codebooks), codebooks, d))
+        rotation = (left @ right).astype(np.float32)
+    return rotation
+
+
+@njit(cache=True, parallel=True)
+def scan_codes(starts, codes, term2, code_rows, open_rows, centroids, codebooks, queries, probes, found, squared):
+    """The nearest codes in the probed lists. OUT found (n, k) rows = -1, squared (n, k) = inf.
+
+    queries (n, m width) padded as the codebooks; centroids (lists, m width) likewise; probes (n, any), -1 for none.
+    """
+    m, size, width = codebooks.shape
+    for i in prange(len(queries)):
+        query, table = queries[i], np.empty((m, size), np.float32)
+        for j in range(m):
+            for c in range(size):
+                table[j, c] = -2 * dot(query[j * width : (j + 1) * width], codebooks[j, c])
+        for list_ in probes[i]:
+            if list_ < 0:
+                continue
+            term1 = squared_distance(query, centroids[list_])
+            for at in range(starts[list_], starts[list_ + 1]):
+                if open_rows[code_rows[at]]:
+                    total = term1 + term2[at]
+                    for j in range(m):
+                        total += table[j, codes[at, j]]  # term 3
+                    offer(squared[i], found[i], total, code_rows[at])
+
+
+class IVFPQIndex(Index):
+    """Approximate nearest neighbours by the product codes of residuals, in the lists of the nearest centroids.
+
+    lists, probes   as for IVFIndex
+    parts           bytes of a code; bits: 1 to 8, of each part
+    rotation        "none" or "opq"
+    rerank          codes to keep for each query (at least k) and rank by their exact distances
+    seed            of clusterings and samples
+
+    Build O(n d (L + 2^bits)); search O(d L + d 2^bits + parts probes n / L) a query.
+    """
+
+    _STRUCTURE = (
+        "_center", "_rotation", "_centroids", "_starts", "_codebooks", "_codes", "_term2", "_code_rows",
+    )  # fmt: skip
+
+    def __init__(self, *, metric="l2", lists=None, probes=8, parts=16, bits=8, rotation="none", rerank=100, seed=0):
+        super().__init__(
+            metric, lists=lists, probes=probes, parts=parts, bits=bits, rotation=rotation, rerank=rerank, seed=seed
+        )
+        self.lists = None if lists is None else check_integer(lists, "lists", minimum=1)
+        self.probes = check_integer(probes, "probes", minimum=1)
+        self.parts = check_integer(parts, "parts", minimum=1)
+        self.bits = check_integer(bits, "bits", minimum=1, maximum=8)
+        self.rotation = check_choice(rotation, "rotation", ("none", "opq"))
+        self.rerank = check_integer(rerank, "rerank", minimum=1)
+        self.seed = check_integer(seed, "seed", minimum=0)
+
+    def _build(self):
+        n, d = self._vectors.shape
+        m = min(self.parts, d)
+        self._center = np.zeros(d, np.float32)
+        if n:
+            self._center = self._vectors.mean(0, dtype=np.float64).astype(np.float32)
+        shifted = self._vectors - self._center
+        self._centroids = coarse_centroids(shifted, self.lists or int(4 * np.sqrt(n)), self.seed)
+        labels = assign(shifted, self._centroids)
+        self._code_rows, self._starts = group_by_label(labels, len(self._centroids))
+        residuals = shifted[self._code_rows] - self._centroids[labels[self._code_rows]]
+        rng = np.random.default_rng(self.seed)
+        sample = residuals[rng.choice(n, min(n, SAMPLE), replace=False)] if n else np.zeros((1, d), np.float32)
+        self._rotation = np.eye(d, dtype=np.float32)
+        if self.rotation == "opq":
+            self._rotation = train_rotation(sample, m, self.bits, self.seed)
+        self._centroids, residuals = self._centroids @ self._rotation, residuals @ self._rotation
+        self._codebooks = train_codebooks(sample @ self._rotation, m, self.bits, self.seed)
+        self._codes = encode(residuals, self._codebooks)
+        decoded = decode(self._codes, self._codebooks, d).astype(np.float64)
+        own = self._centroids[labels[self._code_rows]]
+        self._term2 = (decoded**2 + 2 * own * decoded).sum(1).astype(np.float32)
+
+    def _changed(self):
+        super()._changed()
+        self._centroid_list = as_one_list(self._centroids)
+
+    def _scan_limit(self):
+        return max(self.rerank, self._built * self.probes // len(self._centroids))
+
+    def _candidates(self, queries, k, open_rows, share):
+        # A sum for each query on its own: a matrix product may round differently in a batch.
+        rotated = np.stack([(q - self._center) @ self._rotation for q in queries]) if len(queries) else queries
+        m, n_lists = len(self._codebooks), len(self._centroids)
+        own, wanted = _padded(rotated, m), min(k, int(open_rows[: self._built].sum()))
+        rows, todo = np.full((len(queries), max(k, self.rerank)), -1, np.int64), np.arange(len(queries))
+        probed = min(int(np.ceil(self.probes / share)), n_lists)
+        while len(todo):
+            found, squared = rows[todo], np.full((len(todo), rows.shape[1]), np.inf, np.float32)
+            probes = nearest_centroids(self._centroid_list, rotated[todo], probed)
+            scan_codes(
+                self._starts, self._codes, self._term2, self._code_rows, open_rows, _padded(self._centroids, m),
+                self._codebooks, own[todo], probes, found, squared,
+            )  # fmt: skip
+            if probed == n_lists:
+                rows[todo] = found
+                break
+            enough = (found >= 0).sum(1) >= wanted
+            rows[todo[enough]], todo, probed = found[enough], todo[~enough], min(4 * probed, n_lists)
+        return np.where(rows < 0, -1, np.append(self._ids, -1)[rows])
+
+
+def _padded(x, m):
+    """x (n, d) with zeros appended up to a multiple of m columns."""
+    return np.ascontiguousarray(split(x, m).transpose(1, 0, 2)).reshape(len(x), -1)
+
+
+class PQIndex(IVFPQIndex):
+    """Approximate nearest neighbours by the product codes of all vectors: IVF-PQ with one list, around the mean.
+
+    parts, bits, rotation, rerank, seed as for IVFPQIndex. Search O(d 2^bits + parts n) a query.
+    """
+
+    def __init__(self, *, metric="l2", parts=16, bits=8, rotation="none", rerank=100, seed=0):
+        super().__init__(
+            metric=metric, lists=1, probes=1, parts=parts, bits=bits, rotation=rotation, rerank=rerank, seed=seed
+        )
+        del self._settings["lists"], self._settings["probes"]
+
+    def _scan_limit(self):
+        return self.rerank
