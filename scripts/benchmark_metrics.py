@@ -264,7 +264,7 @@ def environment(case_size, repeats):
         except importlib.metadata.PackageNotFoundError:
             versions[name] = None
     return {
-        "command": "python scripts/benchmark_metrics.py " + " ".join(a for a in sys.argv[1:] if "/" not in a),
+        "command": "python scripts/benchmark_metrics.py " + " ".join("PATH" if os.sep in a else a for a in sys.argv[1:]),
         "processor": processor(),
         "cores": os.cpu_count(),
         "threads": int(os.environ["NUMBA_NUM_THREADS"]),

@@ -97,7 +97,7 @@ def evaluate_arrays(judged, grades, retrieved, measures, *, scores=None, relevan
             scores = np.where(padding, np.nan, scores)
         if nan.any():
             raise ValueError(f"scores: expected numbers, got NaN in row {nan.any(axis=1).argmax()}")
-        found = np.take_along_axis(scores, np.maximum(position, 0).reshape(q, width), axis=1).ravel()
+        found = scores.ravel().take(np.maximum(position, 0) + np.repeat(offsets[:-1], width))
         found[position < 0] = np.nan
         ranks, tied = rank_by_score(scores.ravel(), offsets, found, judged_offsets)
         names, judged_names = partial(_ids_as_names, retrieved), partial(_ids_as_names, judged)
