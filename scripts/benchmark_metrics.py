@@ -263,8 +263,9 @@ def environment(case_size, repeats):
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             versions[name] = None
+    arguments = ["PATH" if os.sep in argument else argument for argument in sys.argv[1:]]
     return {
-        "command": "python scripts/benchmark_metrics.py " + " ".join("PATH" if os.sep in a else a for a in sys.argv[1:]),
+        "command": " ".join(["python scripts/benchmark_metrics.py", *arguments]),
         "processor": processor(),
         "cores": os.cpu_count(),
         "threads": int(os.environ["NUMBA_NUM_THREADS"]),
