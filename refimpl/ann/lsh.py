@@ -107,7 +107,7 @@ def _search_tables(
     each, +inf where there is no such value. multipliers (tables, bits) uint64. open_rows (rows of data,) bool.
     """
     tables, bits = multipliers.shape
-    n_chunks = min(len(queries), 64)
+    n_chunks = min(len(queries), 16)  # few: each clears an array of n
     for c in prange(n_chunks):
         seen = met_by_none(len(vectors))
         pops = 4 * probes + 64  # sets that name no bucket count too: the queue has room for two successors each

@@ -139,7 +139,7 @@ def _search_forest(vectors, ids, open_rows, normals, offsets, leaves, queries, s
     trees, cuts, d = normals.shape
     nodes = 2 * cuts + 1
     n = leaves.shape[1]
-    n_chunks = min(len(queries), 64)
+    n_chunks = min(len(queries), 16)  # few: each clears an array of n
     for c in prange(n_chunks):
         bounds, waiting = np.empty(trees * (cuts + 1), np.float32), np.empty(trees * (cuts + 1), np.int64)
         seen = met_by_none(n)
