@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 from command_line import Parser, Stages, one_line_errors
-from quickstart_report import write_report
+from quickstart_report import draw_results, write_report
 from retrieval import MEASURES, means, measure, rank
 
 import refimpl
@@ -55,10 +55,10 @@ class Collection(NamedTuple):
     relevant: int  # the least grade that counts as a hit
 
 
-CATALOGUE = Settings(64, 32, (32, 64, 128), 96, 3e-3, 0.1, {
+CATALOGUE = Settings(64, 24, (32, 64, 128), 96, 3e-3, 0.1, {
     "crop_area": (0.5, 1.0), "jitter_strength": 0.25, "grey_probability": 0.0,
 })  # fmt: skip
-PHOTOGRAPHS = Settings(64, 48, (32, 64, 128), 192, 2e-3, 0.2, {
+PHOTOGRAPHS = Settings(64, 32, (32, 64, 128), 128, 2e-3, 0.2, {
     "crop_area": (0.2, 1.0), "jitter_strength": 0.5, "grey_probability": 0.2, "blur_probability": 0.2,
 })  # fmt: skip
 SMALL_PHOTOGRAPHS = PHOTOGRAPHS._replace(stored=32, size=32, batch=256)
@@ -248,7 +248,7 @@ def run(args, stages):
 
 
 EMBEDDING = 128  # dimensions
-STEPS = 300  # of the synthetic catalogue's training
+STEPS = 280  # of the synthetic catalogue's training
 MOST_QUERIES = 2000  # of a larger test split so many are drawn as queries
 SHOWN = 10  # results a query on the page
 
@@ -267,6 +267,20 @@ def environment(seed):
     }
 
 
+def record(path, outcome, seconds, about):
+    """The figures with what they depend on, as JSON; beside it, for the synthetic catalogue, a PNG of some results."""
+    results = {
+        "metrics": outcome.metrics,
+        "training": {"steps": len(outcome.training.losses), "seconds": round(outcome.training.seconds, 1)},
+        "pictures": {"trained on": len(outcome.collection.train), "searched": len(outcome.collection.test)},
+        "seconds": {stage: round(s, 1) for stage, s in seconds.items()},
+    }
+    with atomic_write(path) as file:
+        file.write((json.dumps({**about, "results": results}, indent=2) + "\n").encode())
+    if outcome.collection.groups is not None:  # photographs of others never go into a figure
+        draw_results(path.with_suffix(".png"), outcome)
+
+
 def print_table(metrics):
     print(f"\n{'':<18}" + "".join(f"{name:>14}" for name in MEASURES))
     for method, values in metrics.items():
@@ -283,6 +297,7 @@ def arguments():
     parser.add_argument("--views", type=int, default=6, help="pictures of each product")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("out"), help="where the results go (default: out)")
+    parser.add_argument("--json", type=Path, help="also record the figures and the machine here")
     args = parser.parse_args()
     for name, least in (("items", 8), ("views", 2), ("steps", 1), ("seed", 0)):
         value = getattr(args, name)
@@ -303,8 +318,11 @@ def main():
         outcome = run(args, stages)
         with atomic_write(args.out / "metrics.json") as file:
             file.write((json.dumps(outcome.metrics, indent=2) + "\n").encode())
+        about = environment(args.seed)
         with stages.stage("report"):
-            write_report(args.out / "report.html", outcome, stages.seconds, environment(args.seed))
+            write_report(args.out / "report.html", outcome, stages.seconds, about)
+        if args.json is not None:
+            record(args.json, outcome, stages.seconds, about)
     print_table(outcome.metrics)
     print(f"open {args.out / 'report.html'}")
 

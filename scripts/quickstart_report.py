@@ -3,6 +3,7 @@
 import html
 
 import numpy as np
+from PIL import Image, ImageDraw
 from report_page import (
     Sheet,
     embedding_map,
@@ -17,6 +18,8 @@ from report_page import (
 from retrieval import rank
 from tsne import tsne
 
+from refimpl.files import atomic_write
+
 COMPARED = ("trained encoder", "random encoder", "colour histogram", "raw pixels")
 EXAMPLES, EXTREMES, ON_MAP, NEIGHBOURS = 10, 4, 360, 8
 BEST = "trained encoder"
@@ -27,11 +30,16 @@ def write_report(path, outcome, seconds, about):
     collection, settings, training, embeddings, queries, results, metrics = outcome
     sheet = Sheet(cell=settings.stored)
     rng = np.random.default_rng(about["seed"])
+    source = (
+        "random views of each picture, without labels"
+        if collection.groups is None
+        else "pairs of pictures of one product"
+    )
     figures, gain = metrics[BEST], metrics[BEST]["map"] / metrics["raw pixels"]["map"]
     header = (
         "<h1>Visual search, learned from scratch</h1>"
         f"<p>{len(collection.test)} pictures of {html.escape(collection.title)}, "
-        f"ranked by an encoder that was trained without labels on {len(collection.train)} others for "
+        f"ranked by an encoder that learned from {source} among {len(collection.train)} others, in "
         f"{training.seconds:.0f} seconds. Convolutions, gradients, training, search and measures: NumPy and Numba.</p>"
         "<div class=facts>"
         f"<div><b>{figures['map']:.2f}</b><span>mAP, {gain:.1f} times raw pixels</span></div>"
@@ -63,9 +71,15 @@ def write_report(path, outcome, seconds, about):
             "By nDCG@10 of the trained encoder. The failures say more than the successes.",
             _legend(collection),
             "<h3>Best</h3>",
-            *(_result_row(sheet, collection, queries, results, q, (BEST,)) for q in order[:EXTREMES]),
+            *(
+                _result_row(sheet, collection, queries, results, q, (BEST,))
+                for q in _extremes(order, queries, collection)
+            ),
             "<h3>Worst</h3>",
-            *(_result_row(sheet, collection, queries, results, q, (BEST,)) for q in order[::-1][:EXTREMES]),
+            *(
+                _result_row(sheet, collection, queries, results, q, (BEST,))
+                for q in _extremes(order[::-1], queries, collection)
+            ),
         ),
         section(
             "A map of the embeddings",
@@ -86,6 +100,34 @@ def write_report(path, outcome, seconds, about):
         f"{html.escape(versions)}"
     )
     write_page(path, f"Visual search: {collection.title}", header, sections, sheet, footer)
+
+
+def draw_results(path, outcome, rows=6):
+    """A PNG of some queries (left) and what the trained encoder found, framed in the colour of the grade."""
+    collection, cell, gap = outcome.collection, outcome.settings.stored, 8
+    colours = ("#c9ccd3", "#d9a404", "#3b8fd4", "#15935c")[: collection.top_grade + 1]
+    ids = outcome.results[BEST][0]
+    step = len(outcome.queries) // rows
+    sheet = Image.new("RGB", ((ids.shape[1] + 1) * (cell + gap) + 3 * gap, rows * (cell + gap) + gap), "white")
+    draw = ImageDraw.Draw(sheet)
+    for row, q in enumerate(range(step // 2, step * rows, step)):
+        grades = collection.grades(outcome.queries[q : q + 1])[0]
+        y = gap + row * (cell + gap)
+        sheet.paste(Image.fromarray(collection.test[outcome.queries[q]]), (gap, y))
+        for column, i in enumerate(ids[q].tolist(), 1):
+            x = 3 * gap + column * (cell + gap)
+            draw.rectangle((x - 3, y - 3, x + cell + 2, y + cell + 2), fill=colours[grades[i]])
+            sheet.paste(Image.fromarray(collection.test[i]), (x, y))
+    with atomic_write(path) as file:
+        sheet.save(file, "PNG", optimize=True)
+
+
+def _extremes(order, queries, collection):
+    """The first queries in this order, one a label: four views of one product would say one thing four times."""
+    first = {}
+    for q in order:
+        first.setdefault(collection.labels[queries[q]], q)
+    return list(first.values())[:EXTREMES]
 
 
 def _chance(collection, settings):
