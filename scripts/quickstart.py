@@ -30,7 +30,11 @@ from refimpl.training import simclr
 
 
 class Settings(NamedTuple):
-    """How a collection is learned: found by trying on training data, never on a test split."""
+    """How a collection is learned.
+
+    Small pictures: at a budget of minutes, many steps on few pixels beat few steps on many. Found by trying on
+    other seeds of the catalogue and on a held-out part of clothing's training split, never on a test split.
+    """
 
     stored: int  # pixels: the side of the pictures in memory and in the report
     size: int  # pixels: the side of what the encoder sees
@@ -58,10 +62,10 @@ class Collection(NamedTuple):
 CATALOGUE = Settings(64, 24, (32, 64, 128), 96, 3e-3, 0.1, {
     "crop_area": (0.5, 1.0), "jitter_strength": 0.25, "grey_probability": 0.0,
 })  # fmt: skip
-PHOTOGRAPHS = Settings(64, 32, (32, 64, 128), 128, 2e-3, 0.2, {
-    "crop_area": (0.2, 1.0), "jitter_strength": 0.5, "grey_probability": 0.2, "blur_probability": 0.2,
+PHOTOGRAPHS = Settings(64, 24, (32, 64, 128), 128, 3e-3, 0.1, {
+    "crop_area": (0.35, 1.0), "jitter_strength": 0.5, "grey_probability": 0.2,
 })  # fmt: skip
-SMALL_PHOTOGRAPHS = PHOTOGRAPHS._replace(stored=32, size=32, batch=256)
+SMALL_PHOTOGRAPHS = PHOTOGRAPHS._replace(stored=32, size=32, batch=256)  # CIFAR-10 as it is
 CHARACTERS = Settings(56, 32, (32, 64, 128), 256, 2e-3, 0.2, {
     "crop_area": (0.5, 1.0), "flip_probability": 0.0, "jitter_probability": 0.0, "grey_probability": 0.0,
     "rotation": 15.0,

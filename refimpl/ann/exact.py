@@ -25,6 +25,7 @@ from .panels import pack_vectors, rounding_error, whole_tiles
 
 BLOCK = 128  # queries that share a panel while it is in the cache: 64 KB of them at d = 128
 SEGMENTS = 8  # of the database, if there are only a few blocks of queries
+RANKED_AT_A_TIME = 1 << 22  # distances that `rank_all` holds: 16 MB of them
 
 IP = METRICS.index("ip")
 
@@ -90,6 +91,32 @@ def _search(panels, biases, vectors, ids, open_rows, queries, shifted, squares, 
                         )  # fmt: skip
 
 
+@njit(cache=True, parallel=True)
+def _measure_all(vectors, queries, metric, distances):
+    """OUT distances (queries, vectors)."""
+    for i in prange(len(queries)):
+        for row in range(len(vectors)):
+            distances[i, row] = exact_distance(vectors[row], queries[i], metric)
+
+
+def rank_all(vectors, ids, queries, k, metric):
+    """The k nearest by (distance, id) -> ids, distances (n, k), by measuring and sorting everything.
+
+    For k that are no small part of the vectors: a list of k takes O(k) for each of the k (1 + ln(n / k)) vectors that
+    enter it, more than a sort. Blocks of queries keep the distances within RANKED_AT_A_TIME.
+    """
+    found, near = np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32)
+    block = max(1, RANKED_AT_A_TIME // len(vectors))
+    for first in range(0, len(queries), block):
+        part = queries[first : first + block]
+        distances = np.empty((len(part), len(vectors)), np.float32)
+        _measure_all(vectors, part, METRICS.index(metric), distances)
+        best = np.lexsort((np.broadcast_to(ids, distances.shape), distances))[:, :k]
+        found[first : first + block] = ids[best]
+        near[first : first + block] = np.take_along_axis(distances, best, 1)
+    return found, near
+
+
 class Packed:
     """Vectors in the order of their rows, ready for `nearest`: packed, minus their mean unless the metric is "ip"."""
 
@@ -149,7 +176,10 @@ class ExactIndex(Index):
         self._tail = Packed(self._vectors[built:], self._ids[built:], self.metric)
 
     def _nearest(self, queries, k, open_rows):
-        if 2 * open_rows.sum() < len(open_rows):
+        n_open = np.count_nonzero(open_rows)
+        if k * k > 16 * n_open > 0:
+            return rank_all(self._vectors[open_rows], self._ids[open_rows], queries, k, self.metric)
+        if 2 * n_open < len(open_rows):
             part = Packed(self._vectors[open_rows], self._ids[open_rows], self.metric)
             return merge_lists(k, part.nearest(queries, k, np.ones(len(part.ids), bool)))
         built = self._built
