@@ -36,7 +36,6 @@ RED, GREEN, BLUE = np.float32(0.299), np.float32(0.587), np.float32(0.114)  # lu
 ZERO, HALF, ONE, FOUR, SIX = (np.float32(v) for v in (0, 0.5, 1, 4, 6))
 
 # Sums and products may be reordered and fused, so that loops over pixels become vector instructions.
-FAST = {"reassoc", "contract", "nsz", "arcp"}
 
 
 class Views(NamedTuple):
@@ -191,7 +190,7 @@ def apply_views(images, views, size):
     return result
 
 
-@njit(parallel=True, cache=True, fastmath=FAST)
+@njit(parallel=True, cache=True)
 def _apply(images, box, angle, flip, jitter, order, grey, sigma, result):
     size = result.shape[1]
     for n in prange(len(images)):
@@ -218,7 +217,7 @@ def _apply(images, box, angle, flip, jitter, order, grey, sigma, result):
                     result[n, i, j, channel] = picture[channel, i * size + j]
 
 
-@njit(cache=True, fastmath=FAST)
+@njit(cache=True)
 def resample(image, box, angle, flip, size, picture):
     """Crop, rotation and flip: picture[:, pixel] = image at the pixel's place in the source, in [0, 1]."""
     top, left, box_height, box_width = box
@@ -246,7 +245,7 @@ def resample(image, box, angle, flip, size, picture):
             picture[2, pixel] = min(blue * weight, ONE)
 
 
-@njit(cache=True, fastmath=FAST)
+@njit(cache=True)
 def _bilinear(image, y, x):
     """The colour at (y, x), pixel centres at half-integers; beyond the border the nearest border pixel counts."""
     last_y, last_x = image.shape[0] - 1, image.shape[1] - 1
@@ -264,12 +263,12 @@ def _bilinear(image, y, x):
     return red, green, blue
 
 
-@njit(cache=True, fastmath=FAST)
+@njit(cache=True)
 def _clip(value):
     return min(max(value, ZERO), ONE)
 
 
-@njit(cache=True, fastmath=FAST)
+@njit(cache=True)
 def adjust_brightness(picture, factor):
     """c' = clip(f c)."""
     for channel in range(3):
@@ -278,7 +277,7 @@ def adjust_brightness(picture, factor):
             plane[p] = _clip(factor * plane[p])
 
 
-@njit(cache=True, fastmath=FAST)
+@njit(cache=True)
 def adjust_contrast(picture, factor):
     """c' = clip(f c + (1 - f) m), m the mean luminance of the picture."""
     red, green, blue = picture
@@ -292,7 +291,7 @@ def adjust_contrast(picture, factor):
             plane[p] = _clip(factor * plane[p] + rest)
 
 
-@njit(cache=True, fastmath=FAST)
+@njit(cache=True)
 def adjust_saturation(picture, factor):
     """c' = clip(f c + (1 - f) l), l the luminance of the pixel; f = 0 is grey."""
     red, green, blue = picture
@@ -303,7 +302,7 @@ def adjust_saturation(picture, factor):
         blue[p] = _clip(factor * blue[p] + rest)
 
 
-@njit(cache=True, fastmath=FAST)
+@njit(cache=True)
 def turn_hue(picture, turn):
     """Turns the hue of the HSV model by `turn` circles; value and saturation stay.
 
@@ -327,13 +326,13 @@ def turn_hue(picture, turn):
         blue[p] = _hue_channel(value, chroma, hue + np.float32(1))
 
 
-@njit(cache=True, fastmath=FAST)
+@njit(cache=True)
 def _hue_channel(value, chroma, k):
     k -= SIX * np.floor(k * (ONE / SIX))
     return value - chroma * _clip(min(k, FOUR - k))
 
 
-@njit(cache=True, fastmath=FAST)
+@njit(cache=True)
 def blur(picture, sigma, size):
     """Convolution with a Gaussian cut off at three sigma, rows and then columns; the border pixels repeat."""
     radius = int(np.ceil(np.float32(3) * sigma))
