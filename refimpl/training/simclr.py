@@ -9,16 +9,14 @@ After training the head is thrown away and h is the embedding: the head may forg
 the layer before it keeps more. Source: Chen et al. 2020, algorithm 1 and section 4.2.
 """
 
-import time
 from typing import NamedTuple
 
 import numpy as np
 
 from ..losses import nt_xent
-from ..nn import adamw, cosine_schedule, mlp, mlp_init, resnet
-from ..validation import check_integer, check_number
-
-SHARES = 100_000  # the schedule counts in these parts of the training, whether steps or minutes bound it
+from ..nn import adamw, mlp, mlp_init, resnet
+from ..validation import check_number
+from .loop import cosine_rate, train, update
 
 
 class Trained(NamedTuple):
@@ -28,6 +26,8 @@ class Trained(NamedTuple):
     state: dict  # running statistics of its batch norms
     losses: np.ndarray  # (steps,) float32, the loss of each step before its update
     seconds: float
+    scores: np.ndarray  # (evaluations, 2): steps done, score; see `loop.train`
+    head: dict  # of the projection head or classifier
 
 
 def simclr_step(params, head, state, x1, x2, *, temperature):
@@ -57,6 +57,7 @@ def simclr(
     projection=64,
     seed=0,
     progress=None,
+    **loop,
 ):
     """Train an encoder on pairs of views for a number of steps, or for a time.
 
@@ -64,32 +65,31 @@ def simclr(
                    row i of both shows the same thing
     params, state  of `refimpl.nn.resnet_init`
     steps          the same seed gives the same bits; or
-    minutes        the learning rate follows the clock, so that a slower machine takes fewer steps of the same schedule
+    minutes        as many steps as fit: a slower machine takes fewer of the same schedule
     learning_rate  peak of AdamW's, reached after the share `warmup` of the training, then a cosine down to 0
     projection     width of the projection head's output
     progress       called as progress(share of the training done, steps done, last loss) after each step
+    loop           evaluate, evaluations, checkpoint, save_seconds of `loop.train`
     Returns Trained. Raises ValueError for wrong arguments, FloatingPointError if the loss stops being finite.
     """
-    if (steps is None) == (minutes is None):
-        raise ValueError(f"steps, minutes: expected exactly one of them, got {steps} and {minutes}")
-    steps = None if steps is None else check_integer(steps, "steps", minimum=1)
-    minutes = None if minutes is None else check_number(minutes, "minutes", above=0)
     check_number(learning_rate, "learning_rate", above=0)
-    rng = np.random.default_rng(seed)
     embedding = params["head/weight"].shape[1]
     head = mlp_init((embedding, embedding, projection), seed=seed)
-    optimizer, head_optimizer, losses = {}, {}, []
-    start, share = time.perf_counter(), 0.0
-    while share < 1:
+
+    def step(run, rng, share):
         x1, x2 = draw_pairs(rng)
-        loss, dparams, dhead, state = simclr_step(params, head, state, x1, x2, temperature=temperature)
-        if not np.isfinite(loss):
-            raise FloatingPointError(f"the loss is {loss} at step {len(losses)}; try a smaller learning_rate")
-        rate = cosine_schedule(round(share * SHARES), SHARES, learning_rate, warmup=round(warmup * SHARES))
-        params, optimizer = adamw(params, dparams, optimizer, learning_rate=rate, weight_decay=weight_decay)
-        head, head_optimizer = adamw(head, dhead, head_optimizer, learning_rate=rate, weight_decay=weight_decay)
-        losses.append(loss)
-        share = len(losses) / steps if steps else (time.perf_counter() - start) / (60 * minutes)
-        if progress is not None:
-            progress(min(share, 1.0), len(losses), loss)
-    return Trained(params, state, np.array(losses, np.float32), time.perf_counter() - start)
+        loss, dparams, dhead, state = simclr_step(
+            run["params"], run["head"], run["state"], x1, x2, temperature=temperature
+        )
+        rate = cosine_rate(share, learning_rate, warmup)
+        run = update(run, {"params": dparams, "head": dhead}, adamw, learning_rate=rate, weight_decay=weight_decay)
+        return {**run, "state": state}, loss
+
+    first = {"params": params, "state": state, "head": head}
+    return trained(train(first, step, seed=seed, steps=steps, minutes=minutes, progress=progress, **loop))
+
+
+def trained(run):
+    """The Trained of a `loop.Run` with sections params, state and head."""
+    sections = run.sections
+    return Trained(sections["params"], sections["state"], run.losses, run.seconds, run.scores, sections["head"])

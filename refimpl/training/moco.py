@@ -1,0 +1,120 @@
+"""MoCo: contrastive learning whose negatives wait in a queue, encoded by a slowly moving copy of the encoder.
+
+SimCLR's negatives are the rest of the batch, so many negatives need a large batch. Here a query is compared with the
+keys of many past batches. They were encoded by slightly different encoders; so that they stay comparable, keys come
+from an encoder of their own, which follows the one that is trained by a moving average and gets no gradient:
+
+    key <- m key + (1 - m) query                  1  the keys' encoder, a step behind
+    k = f_key(x_key), q = f_query(x_query)        2  no gradient through k
+    loss = info_nce(q, k, queue)                  3  logits [q.k, q.queue] / temperature, the label is 0
+    queue <- [queue, k] without its oldest        4  after the loss: k is not its own negative
+
+Batch norm leaks: k_i is normalised with the batch that holds the other keys of this batch, the queue's with older
+ones, so the encoder could tell the positive by its statistics. Multi-GPU code shuffles keys between devices. Here the
+batch is encoded in `groups`, the keys shuffled, so that q_i and k_i are normalised with different company.
+
+v1 has a linear head and temperature 0.07; v2 a head with a hidden layer, stronger views (blur) and a cosine schedule.
+Sources: He et al. 2020 (arXiv:1911.05722), algorithm 1 and section 3.3, in the order of the published code (step 1
+first instead of last: the same sequence); Chen, Fan, Girshick and He 2020 (arXiv:2003.04297) for v2.
+"""
+
+import numpy as np
+
+from ..losses import info_nce
+from ..nn import adamw, l2_normalize, mlp, mlp_init, resnet
+from ..validation import check_integer, check_number
+from .loop import cosine_rate, train, update
+from .simclr import trained
+
+
+def moco_step(run, x_query, x_key, shuffle, *, momentum, temperature, groups=1):
+    """Loss and gradients of one batch, and what changes without a gradient.
+
+    run            params, head, state; "key params", "key head", "key state"; queue {"keys": (k, d), oldest first}
+    x_query, x_key (n, h, w, c): row i of both shows the same thing
+    shuffle        a permutation of n, in whose order the keys are encoded
+    Returns loss, {"params": dparams, "head": dhead}, run with the new keys' encoder, statistics and queue.
+    """
+    key_params = momentum_update(run["key params"], run["params"], momentum)
+    key_head = momentum_update(run["key head"], run["head"], momentum)
+    shuffled, _, key_state = encode(key_params, key_head, run["key state"], x_key[shuffle], groups)
+    k = np.empty_like(shuffled)
+    k[shuffle] = shuffled
+    q, pullback, state = encode(run["params"], run["head"], run["state"], x_query, groups)
+    loss, (dq, _, _) = info_nce(q, k, run["queue"]["keys"], temperature=temperature)
+    dparams, dhead = pullback(dq)
+    queue = {"keys": enqueue(run["queue"]["keys"], k)}
+    moved = {"key params": key_params, "key head": key_head, "key state": key_state, "state": state, "queue": queue}
+    return loss, {"params": dparams, "head": dhead}, {**run, **moved}
+
+
+def momentum_update(key, query, momentum):
+    """momentum key + (1 - momentum) query, for each array."""
+    return {name: p.dtype.type(momentum) * key[name] + p.dtype.type(1 - momentum) * p for name, p in query.items()}
+
+
+def enqueue(queue, keys):
+    """The queue with the keys behind it, without as many of its oldest."""
+    return np.concatenate([queue, keys])[-len(queue) :]
+
+
+def encode(params, head, state, x, groups):
+    """Unit vectors (n, d), normalised in `groups` by batch norm; pullback(dz) -> dparams, dhead; the new state."""
+    parts, pullbacks = [], []
+    for group in np.array_split(x, groups):
+        h, encoder_pullback, state = resnet(params, state, group, training=True)
+        z, head_pullback = mlp(head, h)
+        z, unnormalise = l2_normalize(z)
+        parts.append(z)
+        pullbacks.append((encoder_pullback, head_pullback, unnormalise))
+
+    def pullback(dz):
+        dparams, dhead = None, None
+        for (encoder_pullback, head_pullback, unnormalise), d in zip(pullbacks, np.array_split(dz, groups)):
+            dh, dhead_part = head_pullback(unnormalise(d))
+            dparams, dhead = _sum(dparams, encoder_pullback(dh)), _sum(dhead, dhead_part)
+        return dparams, dhead
+
+    return np.concatenate(parts), pullback, state
+
+
+def moco(
+    draw_pairs, params, state, *, steps=None, minutes=None, queue=4096, momentum=0.99, temperature=0.2,
+    learning_rate=2e-3, weight_decay=1e-4, warmup=0.05, projection=64, hidden_layers=1, groups=4, seed=0,
+    progress=None, **loop,
+):  # fmt: skip
+    """Train an encoder with a queue of negatives; arguments that are not here as in `simclr`.
+
+    queue          how many keys wait; they start as random unit vectors
+    momentum       m of the keys' encoder, 0 (a copy of the queries') to 1 (never moves). The published 0.999 is for
+                   some 10^6 steps
+    hidden_layers  of the projection head: 1 is v2's, 0 is v1's
+    groups         in which a batch is normalised
+    Returns Trained: the queries' encoder. Raises as `simclr`.
+    """
+    check_number(learning_rate, "learning_rate", above=0)
+    momentum = check_number(momentum, "momentum", minimum=0, maximum=1)
+    queue, groups = check_integer(queue, "queue", minimum=1), check_integer(groups, "groups", minimum=1)
+    hidden_layers = check_integer(hidden_layers, "hidden_layers", minimum=0)
+    embedding = params["head/weight"].shape[1]
+    head = mlp_init((*[embedding] * (1 + hidden_layers), projection), seed=seed)
+    keys = np.random.default_rng([seed, 1]).standard_normal((queue, projection)).astype(np.float32)
+
+    def step(run, rng, share):
+        x_query, x_key = draw_pairs(rng)
+        shuffle = rng.permutation(len(x_key))
+        loss, gradients, run = moco_step(
+            run, x_query, x_key, shuffle, momentum=momentum, temperature=temperature, groups=groups
+        )
+        rate = cosine_rate(share, learning_rate, warmup)
+        return update(run, gradients, adamw, learning_rate=rate, weight_decay=weight_decay), loss
+
+    first = {
+        "params": params, "head": head, "state": state, "key params": params, "key head": head, "key state": state,
+        "queue": {"keys": l2_normalize(keys)[0]},
+    }  # fmt: skip
+    return trained(train(first, step, seed=seed, steps=steps, minutes=minutes, progress=progress, **loop))
+
+
+def _sum(total, part):
+    return part if total is None else {name: total[name] + array for name, array in part.items()}

@@ -1,0 +1,135 @@
+"""How good is an encoder that nobody told the classes? Ask two simple classifiers on its frozen features.
+
+knn_predict     the most similar training pictures vote: nothing is trained
+linear_probe    a softmax regression on standardised features: what a linear layer can read from them
+
+Neither touches the encoder. The probe's weight decay is chosen on a part of the training split that it does not see;
+the test split is for `probe_predict` alone. A random encoder is the score to compare with, not chance.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import minimize
+
+from ..losses import softmax_cross_entropy
+from ..nn import fold_batch_norm, l2_normalize, resnet_embedder
+from ..validation import FLOATS, check_array, check_integer, check_number
+
+BLOCK = 256  # queries whose similarities to all training rows are in memory at a time
+PENALTIES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
+
+
+def pooled_features(params, state, images, mean, std, *, batch=500):
+    """The output of the global average pooling of a residual network, (n, width) float32, in front of its head.
+
+    images     (n, h, w, c) uint8
+    mean, std  (c,), z-score in units of [0, 1]
+    """
+    width = len(params["head/weight"])
+    open_head = {"head/weight": np.eye(width, dtype=np.float32), "head/bias": np.zeros(width, np.float32)}
+    embed = resnet_embedder(fold_batch_norm({**params, **open_head}, state))
+    scale, shift = np.float32(1 / 255) / np.asarray(std, np.float32), np.asarray(mean, np.float32) / std
+    parts = []
+    for first in range(0, len(images), batch):
+        x = images[first : first + batch].astype(np.float32) * scale - shift.astype(np.float32)
+        parts.append(np.array(embed(x)))
+    return np.concatenate(parts)
+
+
+def knn_predict(features, labels, queries, *, k=200, temperature=0.1):
+    """Labels (q,) of the queries by weighted vote of their k nearest training rows.
+
+        score_c = sum over the k most similar i with label c of exp(cosine(query, features_i) / temperature)
+
+    features  (n, d) float, labels (n,) integers from 0, queries (q, d) float
+    k         at most n are used
+    Raises ValueError for wrong shapes, k < 1, temperature <= 0.
+    Source: Wu, Xiong, Yu and Lin 2018 (arXiv:1805.01978), section 3.4.
+    Cost: 2 n q d operations, n times 256 similarities in memory.
+    """
+    features, labels = _check(features, labels)
+    queries = check_array(queries, "queries", shape=(None, features.shape[1]), dtypes=FLOATS, finite=True)
+    k = min(check_integer(k, "k", minimum=1), len(features))
+    temperature = check_number(temperature, "temperature", above=0)
+    features, queries = l2_normalize(features)[0], l2_normalize(queries)[0]
+    classes = labels.max() + 1
+    predicted = np.empty(len(queries), np.int64)
+    for first in range(0, len(queries), BLOCK):
+        similarity = queries[first : first + BLOCK] @ features.T
+        nearest = np.argpartition(-similarity, k - 1, axis=1)[:, :k]
+        near = np.take_along_axis(similarity, nearest, axis=1).astype(np.float64)
+        weight = np.exp((near - near.max(axis=1, keepdims=True)) / temperature)  # a common factor changes no vote
+        rows = np.arange(len(near))[:, None] * classes
+        votes = np.bincount((rows + labels[nearest]).ravel(), weight.ravel(), minlength=len(near) * classes)
+        predicted[first : first + BLOCK] = votes.reshape(-1, classes).argmax(axis=1)
+    return predicted
+
+
+class Probe(NamedTuple):
+    """A linear classifier of features."""
+
+    weight: np.ndarray  # (d, classes)
+    bias: np.ndarray  # (classes,)
+    mean: np.ndarray  # (d,) of the training features, and
+    std: np.ndarray  # (d,)
+    penalty: float  # the weight decay that was chosen
+    validation: float  # accuracy of the chosen one on the part held out, before the fit to all
+
+
+def linear_probe(features, labels, *, penalties=PENALTIES, held_out=0.1, seed=0, iterations=200):
+    """Softmax regression on frozen features: mean cross-entropy + penalty / 2 |weight|^2, by L-BFGS.
+
+    features  (n, d) float, standardised inside; labels (n,) integers from 0
+    penalties tried on a part `held_out` of the rows, drawn with `seed`; the best is then fitted to all rows
+    Returns Probe. Raises ValueError for wrong shapes, no penalties, held_out outside (0, 1).
+    """
+    features, labels = _check(features, labels)
+    held_out = check_number(held_out, "held_out", above=0, below=1)
+    penalties = [check_number(penalty, "penalties", minimum=0) for penalty in penalties]
+    if not penalties or len(features) < 2:
+        raise ValueError("penalties, features: expected at least one penalty and two rows")
+    mean = features.mean(axis=0, dtype=np.float64).astype(np.float32)
+    std = np.maximum(features.std(axis=0, dtype=np.float64), 1e-6).astype(np.float32)
+    x = (features - mean).astype(np.float32) / std
+    order = np.random.default_rng(seed).permutation(len(x))
+    cut = min(max(1, round(held_out * len(x))), len(x) - 1)
+    validation, train = order[:cut], order[cut:]
+    classes, best, start = int(labels.max()) + 1, (-1.0, None), None
+    for penalty in sorted(penalties, reverse=True):  # each starts where the stronger penalty ended
+        start = _fit(x[train], labels[train], classes, penalty, iterations, start)
+        accuracy = float(np.mean((x[validation] @ start[0] + start[1]).argmax(1) == labels[validation]))
+        if accuracy > best[0]:
+            best = accuracy, penalty
+    weight, bias = _fit(x, labels, classes, best[1], iterations, start)
+    return Probe(weight, bias, mean, std, best[1], best[0])
+
+
+def probe_predict(probe, features):
+    """Labels (n,) that the probe reads from features (n, d)."""
+    features = check_array(features, "features", shape=(None, len(probe.mean)), dtypes=FLOATS, finite=True)
+    x = (features - probe.mean).astype(np.float32) / probe.std
+    return (x @ probe.weight + probe.bias).argmax(axis=1)
+
+
+def _fit(x, labels, classes, penalty, iterations, start):
+    d = x.shape[1]
+
+    def objective(flat):
+        weight, bias = flat[: d * classes].reshape(d, classes), flat[d * classes :]
+        logits = x @ weight.astype(np.float32) + bias.astype(np.float32)
+        loss, dlogits = softmax_cross_entropy(logits, labels)
+        dweight = x.T @ dlogits + penalty * weight
+        return loss + penalty / 2 * np.sum(weight**2), np.concatenate([dweight.ravel(), dlogits.sum(0)]).astype(float)
+
+    first = np.zeros((d + 1) * classes) if start is None else np.concatenate([a.ravel() for a in start]).astype(float)
+    flat = minimize(objective, first, jac=True, method="L-BFGS-B", options={"maxiter": iterations}).x
+    return flat[: d * classes].reshape(d, classes).astype(np.float32), flat[d * classes :].astype(np.float32)
+
+
+def _check(features, labels):
+    features = check_array(features, "features", ndim=2, dtypes=FLOATS, finite=True, min_rows=1)
+    labels = check_array(labels, "labels", shape=(len(features),))
+    if labels.dtype.kind not in "iu" or labels.min() < 0:
+        raise ValueError("labels: expected integers from 0")
+    return features, labels.astype(np.int64)

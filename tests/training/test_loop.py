@@ -1,0 +1,121 @@
+"""The loop: budgets, resuming to the same bits, scores, and what becomes of a loss that is not finite."""
+
+import numpy as np
+import pytest
+
+from refimpl.nn import load_checkpoint
+from refimpl.training import classification, moco, simclr, supervised_contrastive, train, triplet
+
+from .small import CLASSES, assert_same_bits, draw_labelled, draw_pairs, encoder
+
+METHODS = {
+    "simclr": lambda **loop: simclr(draw_pairs, *encoder(), **loop),
+    "moco": lambda **loop: moco(draw_pairs, *encoder(), queue=64, groups=2, **loop),
+    "supervised_contrastive": lambda **loop: supervised_contrastive(draw_labelled, *encoder(), **loop),
+    "triplet": lambda **loop: triplet(draw_labelled, *encoder(), **loop),
+    "classification": lambda **loop: classification(draw_labelled, *encoder(), classes=CLASSES, **loop),
+}
+
+
+class Cut(Exception):
+    """The run is cut off here."""
+
+
+def cut_after(steps):
+    def progress(share, done, loss):
+        if done == steps:
+            raise Cut
+
+    return progress
+
+
+def walk(run, rng, share):
+    """A training without an encoder: a random walk, whose loss is where it stands."""
+    position = run["walker"]["position"] + rng.standard_normal()
+    return {"walker": {"position": position}}, float(position)
+
+
+WALKER = {"walker": {"position": np.zeros(())}}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_run_that_was_cut_off_goes_on_to_the_same_bits(method, tmp_path):
+    whole = METHODS[method](steps=7, seed=3)
+    path = tmp_path / "run.npz"
+    with pytest.raises(Cut):
+        METHODS[method](steps=7, seed=3, checkpoint=path, save_seconds=0, progress=cut_after(4))
+    seen = []
+    resumed = METHODS[method](steps=7, seed=3, checkpoint=path, progress=lambda *a: seen.append(a[1]))
+    assert seen == [5, 6, 7]
+    np.testing.assert_array_equal(resumed.losses, whole.losses)
+    for section in ("params", "state", "head"):
+        assert_same_bits(getattr(resumed, section), getattr(whole, section))
+
+
+def test_a_finished_run_is_read_and_not_repeated(tmp_path):
+    first = train(WALKER, walk, seed=0, steps=5, checkpoint=tmp_path / "run.npz")
+    again = train(WALKER, lambda *a: 1 / 0, seed=0, steps=5, checkpoint=tmp_path / "run.npz")
+    np.testing.assert_array_equal(first.losses, again.losses)
+
+
+def test_minutes_become_steps_that_give_the_same_bits(tmp_path):
+    timed = train(WALKER, walk, seed=1, minutes=1 / 6000, checkpoint=tmp_path / "run.npz")
+    counted = train(WALKER, walk, seed=1, steps=len(timed.losses))
+    np.testing.assert_array_equal(timed.losses, counted.losses)
+    assert load_checkpoint(tmp_path / "run.npz")[0]["loop"]["steps planned"] == len(timed.losses)
+
+
+def test_a_plan_of_minutes_is_kept_over_an_interruption(tmp_path):
+    path, shares = tmp_path / "run.npz", []
+    with pytest.raises(Cut):
+        train(WALKER, walk, seed=1, minutes=1 / 6000, checkpoint=path, save_seconds=0, progress=cut_after(3))
+    planned = load_checkpoint(path)[0]["loop"]["steps planned"]
+    train(WALKER, walk, seed=1, minutes=1, checkpoint=path, progress=lambda *a: shares.append(a[0]))
+    assert len(shares) == planned - 3 and shares[-1] == 1
+
+
+def test_shares_and_scores():
+    shares = []
+
+    def step(run, rng, share):
+        shares.append(share)
+        return walk(run, rng, share)
+
+    run = train(WALKER, step, seed=0, steps=8, evaluate=lambda run: float(run["walker"]["position"]), evaluations=4)
+    assert shares == [i / 8 for i in range(8)]
+    assert run.scores[:, 0].tolist() == [2, 4, 6, 8]
+    np.testing.assert_allclose(run.scores[:, 1], run.losses[[1, 3, 5, 7]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(bad, tmp_path):
+    def breaks(run, rng, share):
+        run, loss = walk(run, rng, share)
+        return (run, loss) if share < 0.5 else ({"walker": {"position": np.array(np.nan)}}, bad)
+
+    with pytest.raises(FloatingPointError, match="at step 4"):
+        train(WALKER, breaks, seed=0, steps=8, checkpoint=tmp_path / "run.npz", save_seconds=0)
+    sections, _ = load_checkpoint(tmp_path / "run.npz")
+    assert np.isfinite(sections["walker"]["position"]) and sections["loop"]["steps done"] == 4
+
+
+def test_parameters_that_are_not_finite_replace_no_good_checkpoint(tmp_path):
+    def breaks(run, rng, share):
+        run, loss = walk(run, rng, share)
+        return (run, loss) if share < 0.5 else ({"walker": {"position": np.array(np.nan)}}, loss)
+
+    with pytest.raises(FloatingPointError, match="walker: position"):
+        train(WALKER, breaks, seed=0, steps=8, checkpoint=tmp_path / "run.npz", save_seconds=0)
+    assert load_checkpoint(tmp_path / "run.npz")[0]["loop"]["steps done"] == 4
+
+
+def test_checkpoints_of_another_training_are_refused(tmp_path):
+    path = tmp_path / "run.npz"
+    train(WALKER, walk, seed=0, steps=3, checkpoint=path)
+    for how in ({"seed": 1, "steps": 3}, {"seed": 0, "steps": 4}):
+        with pytest.raises(ValueError, match="checkpoint: expected seed"):
+            train(WALKER, walk, checkpoint=path, **how)
+    with pytest.raises(ValueError, match="'walker'"):
+        train({"walker": {"position": np.zeros(2)}}, walk, seed=0, steps=3, checkpoint=path)
+    with pytest.raises(ValueError, match="exactly one"):
+        train(WALKER, walk, seed=0)

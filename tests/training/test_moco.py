@@ -1,0 +1,112 @@
+"""MoCo: who moves, in which order the queue moves, and that it learns."""
+
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from refimpl.nn import l2_normalize, mlp_init
+from refimpl.training import moco, moco_step
+from refimpl.training.moco import encode, enqueue, momentum_update
+
+from .small import assert_same_bits, draw_pairs, encoder
+
+
+def first_run(queue=30):
+    params, state = encoder()
+    other, _ = encoder()
+    other = {name: array + np.float32(0.01) for name, array in other.items()}
+    head = mlp_init((16, 8), seed=0)
+    keys = l2_normalize(np.random.default_rng(1).standard_normal((queue, 8)).astype(np.float32))[0]
+    return {
+        "params": params, "head": head, "state": state, "key params": other, "key head": head, "key state": state,
+        "queue": {"keys": keys},
+    }  # fmt: skip
+
+
+def one_step(run, momentum, groups=1):
+    x1, x2 = draw_pairs(np.random.default_rng(2))
+    shuffle = np.random.default_rng(3).permutation(len(x1))
+    return (x1, x2, shuffle), moco_step(run, x1, x2, shuffle, momentum=momentum, temperature=0.2, groups=groups)
+
+
+def test_momentum_1_keeps_the_keys_encoder_and_0_copies():
+    run = first_run()
+    assert_same_bits(one_step(run, 1.0)[1][2]["key params"], run["key params"])
+    assert_same_bits(one_step(run, 0.0)[1][2]["key params"], run["params"])
+
+
+@given(st.floats(0, 1), st.integers(0, 2**32 - 1))
+def test_momentum_update_is_the_mean_of_its_definition(m, seed):
+    key, query = np.random.default_rng(seed).standard_normal((2, 5)).astype(np.float32)
+    moved = momentum_update({"a": key}, {"a": query}, m)["a"]
+    assert moved.dtype == np.float32
+    np.testing.assert_allclose(moved, m * key.astype(float) + (1 - m) * query.astype(float), rtol=1e-5, atol=1e-6)
+
+
+@given(st.integers(1, 20), st.lists(st.integers(1, 30), max_size=6))
+def test_the_queue_is_first_in_first_out(capacity, batches):
+    """Rows numbered in the order of their arrival: the queue always holds the last `capacity` of all."""
+    arrived = np.arange(capacity + sum(batches), dtype=np.float32)[:, None]
+    queue, done = arrived[:capacity], capacity
+    for n in batches:
+        queue = enqueue(queue, arrived[done : done + n])
+        done += n
+        np.testing.assert_array_equal(queue, arrived[done - capacity : done])
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+def test_a_step_follows_the_pseudo_code(groups):
+    """Keys by the moved encoder, against the queue as it was before them, which then follow in the batch's order."""
+    run = first_run()
+    (x1, x2, shuffle), (loss, _, after) = one_step(run, 0.5, groups)
+    key_params = {name: 0.5 * p + 0.5 * run["params"][name] for name, p in run["key params"].items()}
+    k = encode(key_params, run["key head"], run["key state"], x2[shuffle], groups)[0][np.argsort(shuffle)]
+    q = encode(run["params"], run["head"], run["state"], x1, groups)[0]
+    before = run["queue"]["keys"]
+    logits = np.concatenate([(q * k).sum(1, keepdims=True), q @ before.T], axis=1).astype(float) / 0.2
+    assert loss == pytest.approx(np.mean(np.log(np.exp(logits).sum(1)) - logits[:, 0]), rel=1e-5)
+    np.testing.assert_allclose(after["queue"]["keys"][-len(k) :], k, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(after["queue"]["keys"][: -len(k)], before[len(k) :])
+
+
+def test_groups_sum_their_gradients():
+    """The directional derivative of the loss, measured, is that of the gradients."""
+    params, state = encoder()
+    params = {name: p.astype(np.float64) for name, p in params.items()}
+    state = {name: s.astype(np.float64) for name, s in state.items()}
+    head = mlp_init((16, 8), seed=0, dtype=np.float64)
+    x = draw_pairs(np.random.default_rng(2))[0][:9].astype(np.float64)
+    z, pullback, _ = encode(params, head, state, x, 3)
+    rng = np.random.default_rng(5)
+    dz = rng.standard_normal(z.shape)
+    dparams, dhead = pullback(dz)
+    name, way = "head/weight", rng.standard_normal(params["head/weight"].shape)
+
+    def value(t):
+        return np.sum(dz * encode({**params, name: params[name] + t * way}, head, state, x, 3)[0])
+
+    assert (value(1e-5) - value(-1e-5)) / 2e-5 == pytest.approx(np.sum(dparams[name] * way), rel=1e-5)
+    assert dhead.keys() == head.keys()
+
+
+def test_moco_learns():
+    trained = moco(draw_pairs, *encoder(), steps=60, queue=64, momentum=0.9, groups=2)
+    # The first queue is noise, which is easy to tell apart; after three batches it is full of keys.
+    assert abs(trained.losses[3:8].mean() - np.log(65)) < 0.6
+    assert trained.losses[-5:].mean() < trained.losses[3:8].mean() - 1
+
+
+def test_wrong_arguments():
+    for name, value in (("momentum", 1.5), ("queue", 0), ("groups", 0), ("hidden_layers", -1), ("learning_rate", 0)):
+        with pytest.raises(ValueError, match=name):
+            moco(draw_pairs, *encoder(), steps=1, **{name: value})
+
+
+def test_a_loss_that_is_not_finite_stops(monkeypatch):
+    module = sys.modules["refimpl.training.moco"]
+    monkeypatch.setattr(module, "info_nce", lambda q, k, queue, temperature: (np.nan, (q, k, queue)))
+    with pytest.raises(FloatingPointError, match="nan at step 0"):
+        moco(draw_pairs, *encoder(), steps=2, queue=64, groups=1)

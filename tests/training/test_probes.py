@@ -1,0 +1,125 @@
+"""Probes: kNN against its definition, the linear probe on data that can and cannot be separated."""
+
+from math import exp
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from refimpl.nn import resnet
+from refimpl.training import knn_predict, linear_probe, pooled_features, probe_predict
+
+from .small import encoder
+
+
+def votes_by_definition(features, labels, query, k, temperature):
+    similarity = [float(f @ query / np.linalg.norm(f) / np.linalg.norm(query)) for f in features.astype(float)]
+    nearest = sorted(range(len(features)), key=lambda i: -similarity[i])[:k]
+    votes = [0.0] * (max(labels) + 1)
+    for i in nearest:
+        votes[labels[i]] += exp(similarity[i] / temperature)
+    return votes
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 30), st.integers(1, 40), st.sampled_from([0.07, 0.1, 1.0]))
+def test_knn_is_its_definition(seed, n, k, temperature):
+    rng = np.random.default_rng(seed)
+    features, queries = rng.standard_normal((n, 4)), rng.standard_normal((3, 4))
+    labels = rng.integers(0, 4, n)
+    for query, found in zip(queries, knn_predict(features, labels, queries, k=k, temperature=temperature)):
+        votes = votes_by_definition(features, labels, query, k, temperature)
+        assert votes[found] == pytest.approx(max(votes), rel=1e-9)
+
+
+def test_only_k_neighbours_vote():
+    """The query's own class holds the nearest k places, the other class all that follow."""
+    angles = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7])
+    features, query = np.stack([np.cos(angles), np.sin(angles)], axis=1), np.array([[1.0, 0.0]])
+    labels = np.array([1, 1, 0, 0, 0, 0, 0])
+    found = [knn_predict(features, labels, query, k=k, temperature=100.0)[0] for k in (1, 3, 5)]
+    assert found == [1, 1, 0]
+    assert knn_predict(features, np.array([1, 0, 0, 0, 0, 0, 0]), query, k=1, temperature=100.0) == [1]
+    assert knn_predict(features, np.array([1, 0, 0, 0, 0, 0, 0]), query, k=2, temperature=100.0) == [1]
+
+
+def test_knn_over_more_than_a_block_of_queries():
+    rng = np.random.default_rng(0)
+    features, labels = rng.standard_normal((50, 8)).astype(np.float32), rng.integers(0, 3, 50)
+    queries = rng.standard_normal((600, 8)).astype(np.float32)
+    one_by_one = [knn_predict(features, labels, queries[i : i + 1], k=7)[0] for i in range(0, 600, 7)]
+    np.testing.assert_array_equal(knn_predict(features, labels, queries, k=7)[::7], one_by_one)
+
+
+def test_knn_at_a_low_temperature_does_not_overflow():
+    features = np.eye(3, dtype=np.float32)
+    np.testing.assert_array_equal(knn_predict(features, np.arange(3), features, temperature=1e-3), [0, 1, 2])
+
+
+def clusters(rng, n, spread, d=6, classes=4):
+    labels = rng.integers(0, classes, n)
+    scale = np.array([1e-3, 1, 1e3, 1, 1, 1], np.float32)[:d]  # the probe standardises
+    centres = np.eye(classes, d, dtype=np.float32) * 4
+    return ((centres[labels] + spread * rng.standard_normal((n, d)).astype(np.float32)) * scale + 5), labels
+
+
+def test_the_probe_separates_what_can_be_separated():
+    rng = np.random.default_rng(0)
+    features, labels = clusters(rng, 400, 0.3)
+    probe = linear_probe(features, labels)
+    test, answers = clusters(rng, 200, 0.3)
+    assert np.mean(probe_predict(probe, test) == answers) == 1 and probe.validation == 1
+
+
+def test_the_probe_finds_nothing_where_nothing_is():
+    rng = np.random.default_rng(0)
+    features, labels = rng.standard_normal((300, 5)).astype(np.float32), rng.integers(0, 4, 300)
+    test, answers = rng.standard_normal((2000, 5)).astype(np.float32), rng.integers(0, 4, 2000)
+    assert abs(np.mean(probe_predict(linear_probe(features, labels), test) == answers) - 0.25) < 0.06
+
+
+def test_the_penalty_is_chosen_among_those_given_and_shrinks_the_weights():
+    features, labels = clusters(np.random.default_rng(1), 200, 1.0)
+    weak, strong = (linear_probe(features, labels, penalties=[p]) for p in (1e-4, 10.0))
+    assert (weak.penalty, strong.penalty) == (1e-4, 10.0)
+    assert np.abs(strong.weight).max() < 0.1 * np.abs(weak.weight).max()
+    chosen = linear_probe(features, labels, penalties=[1e-4, 10.0])
+    assert chosen.validation == max(weak.validation, strong.validation)
+
+
+@pytest.mark.parametrize("penalty", [1e-3, 1e-1])
+def test_the_probe_is_where_its_objective_is_flat(penalty):
+    features, labels = clusters(np.random.default_rng(1), 200, 1.0)
+    probe = linear_probe(features, labels, penalties=[penalty])
+    x = (features - probe.mean).astype(float) / probe.std
+    p = np.exp(x @ probe.weight + probe.bias)
+    p /= p.sum(axis=1, keepdims=True)
+    gradient = x.T @ (p - np.eye(4)[labels]) / len(x) + penalty * probe.weight
+    assert np.abs(gradient).max() < 0.1 * np.abs(penalty * probe.weight).max()
+
+
+def test_pooled_features_are_what_the_head_reads():
+    params, state = encoder()
+    images = np.random.default_rng(0).integers(0, 256, (7, 8, 8, 3), dtype=np.uint8)
+    mean, std = np.array([0.5, 0.4, 0.3]), np.array([0.2, 0.25, 0.3])
+    features = pooled_features(params, state, images, mean, std, batch=3)
+    x = ((images / 255 - mean) / std).astype(np.float32)
+    embeddings = resnet(params, state, x, training=False)[0]
+    np.testing.assert_allclose(features @ params["head/weight"] + params["head/bias"], embeddings, rtol=2e-3, atol=2e-3)
+    assert features.shape == (7, 16)
+
+
+def test_wrong_arguments():
+    features, labels = np.eye(3, dtype=np.float32), np.arange(3)
+    for call in (
+        lambda: knn_predict(features, labels, features[:, :2]),
+        lambda: knn_predict(features, labels, features, k=0),
+        lambda: knn_predict(features, labels, features, temperature=0),
+        lambda: knn_predict(features, labels - 1, features),
+        lambda: linear_probe(features, labels[:2]),
+        lambda: linear_probe(features, labels, held_out=1),
+        lambda: linear_probe(features, labels, penalties=[]),
+        lambda: linear_probe(features * np.nan, labels),
+    ):
+        with pytest.raises(ValueError):
+            call()

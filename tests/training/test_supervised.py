@@ -1,0 +1,82 @@
+"""Learning from labels: each loop lowers its loss and finds the classes; hard triplets are the hard ones."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from refimpl.nn import linear, resnet
+from refimpl.training import batch_hard, classification, knn_predict, supervised_contrastive, triplet
+from refimpl.training.supervised import triplet_step
+
+from .small import CLASSES, LABELS, draw_labelled, draw_view, encoder
+
+
+def same_class_next_to_each(params, state):
+    """Share of new views whose nearest among other views is of their class."""
+    sets = [resnet(params, state, draw_view(np.random.default_rng(seed)), training=False)[0] for seed in range(8, 16)]
+    return np.mean([knn_predict(sets[0], LABELS, views, k=1) == LABELS for views in sets[1:]])
+
+
+@pytest.mark.parametrize("method", [supervised_contrastive, triplet])
+def test_embeddings_learn_the_classes(method):
+    before = same_class_next_to_each(*encoder())
+    trained = method(draw_labelled, *encoder(), steps=160)
+    assert trained.losses[-5:].mean() < trained.losses[:5].mean() * 0.7
+    assert same_class_next_to_each(trained.params, trained.state) > before + 0.1
+
+
+def test_classification_learns_the_classes():
+    trained = classification(draw_labelled, *encoder(), classes=CLASSES, steps=80, average=0.9)
+    assert trained.losses[-5:].mean() < trained.losses[:5].mean() - 0.5
+    h = resnet(trained.params, trained.state, draw_view(np.random.default_rng(9)), training=False)[0]
+    logits, _ = linear(h, trained.head["weight"], trained.head["bias"])
+    assert np.mean(logits.argmax(1) == LABELS) > 0.8
+
+
+def test_the_average_is_of_the_parameters():
+    """With decay 0 the last parameters come back; with a decay near 1, nearly the first."""
+    first, _ = encoder()
+    last = classification(draw_labelled, *encoder(), classes=CLASSES, steps=3, average=0.0)
+    lazy = classification(draw_labelled, *encoder(), classes=CLASSES, steps=3, average=0.999)
+    moved = last.params["stem/conv/weight"] - first["stem/conv/weight"]
+    behind = lazy.params["stem/conv/weight"] - first["stem/conv/weight"]
+    assert 0 < np.abs(behind).max() < 0.01 * np.abs(moved).max()
+
+
+def test_the_triplet_step_sums_over_all_triplets_of_a_picture():
+    """Along a random direction of the head, the loss changes as the gradient says."""
+    params, state = ({name: a.astype(np.float64) for name, a in d.items()} for d in encoder())
+    x, rng = draw_view(np.random.default_rng(1)).astype(np.float64), np.random.default_rng(2)
+    way = rng.standard_normal(params["head/weight"].shape)
+
+    def step(t):
+        return triplet_step({**params, "head/weight": params["head/weight"] + t * way}, state, x, LABELS, margin=0.5)
+
+    slope = (step(1e-6)[0] - step(-1e-6)[0]) / 2e-6
+    assert slope == pytest.approx(np.sum(step(0.0)[1]["head/weight"] * way), rel=1e-4)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 12), st.integers(2, 4))
+def test_batch_hard_finds_the_hardest(seed, n, classes):
+    rng = np.random.default_rng(seed)
+    z = rng.standard_normal((n, 5)).astype(np.float32)
+    z /= np.linalg.norm(z, axis=1, keepdims=True)
+    labels = rng.integers(0, classes, n)
+    expected = []
+    for i in range(n):
+        alike = [j for j in range(n) if j != i and labels[j] == labels[i]]
+        others = [j for j in range(n) if labels[j] != labels[i]]
+        if alike and others:
+            expected.append((i, min(alike, key=lambda j: z[i] @ z[j]), max(others, key=lambda j: z[i] @ z[j])))
+    if not expected:
+        with pytest.raises(ValueError, match="labels"):
+            batch_hard(z, labels)
+        return
+    anchors, positives, negatives = batch_hard(z, labels)
+    np.testing.assert_array_equal(anchors, [e[0] for e in expected])
+    for found, column in ((positives, 1), (negatives, 2)):
+        wanted = np.array([e[column] for e in expected])
+        a, b = (np.sum(z[anchors] * z[rows], axis=1) for rows in (found, wanted))
+        np.testing.assert_allclose(a, b, atol=1e-6)
+        assert np.all((labels[found] == labels[anchors]) == (column == 1)) and np.all(found != anchors)
