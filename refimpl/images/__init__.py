@@ -3,6 +3,7 @@
 from .augment import Views, apply_views, draw_views, identity_views, simclr_views
 from .decode import decode
 from .descriptors import colour_histogram
+from .distort import distort
 from .perceptual_hash import hamming_distance, perceptual_hash
 from .preprocess import channel_statistics, preprocess, resize
 
@@ -12,6 +13,7 @@ __all__ = [
     "channel_statistics",
     "colour_histogram",
     "decode",
+    "distort",
     "draw_views",
     "hamming_distance",
     "identity_views",

@@ -18,9 +18,9 @@ from .moco import momentum_update
 from .simclr import trained
 
 
-def supervised_contrastive_step(params, head, state, x, labels, *, temperature):
+def supervised_contrastive_step(params, head, state, x, labels, *, temperature, encoder=resnet):
     """Loss, dparams, dhead, state of one batch. Khosla et al. 2020 (arXiv:2004.11362), figure 2c, stage 1."""
-    h, encoder_pullback, state = resnet(params, state, x, training=True)
+    h, encoder_pullback, state = encoder(params, state, x, training=True)
     z, head_pullback = mlp(head, h)
     loss, dz = sup_con(z, labels, temperature=temperature)
     dh, dhead = head_pullback(dz)
@@ -67,9 +67,11 @@ def batch_hard(z, labels):
 
 def supervised_contrastive(
     draw, params, state, *, steps=None, minutes=None, temperature=0.1, learning_rate=2e-3, weight_decay=1e-4,
-    warmup=0.05, projection=64, seed=0, **loop,
+    warmup=0.05, projection=64, encoder=resnet, seed=0, **loop,
 ):  # fmt: skip
     """Train an encoder with `sup_con` behind a projection head; arguments and result as of `simclr`.
+
+    encoder  resnet or cnn of `refimpl.nn`, whose parameters `params` are
 
     For the paper's batches let `draw` return two views of each picture, with its label twice.
     """
@@ -80,7 +82,7 @@ def supervised_contrastive(
     def step(run, rng, share):
         x, labels = draw(rng)
         loss, dparams, dhead, state = supervised_contrastive_step(
-            run["params"], run["head"], run["state"], x, labels, temperature=temperature
+            run["params"], run["head"], run["state"], x, labels, temperature=temperature, encoder=encoder
         )
         rate = cosine_rate(share, learning_rate, warmup)
         run = update(run, {"params": dparams, "head": dhead}, adamw, learning_rate=rate, weight_decay=weight_decay)

@@ -1,0 +1,83 @@
+"""What the scripts of results share: arguments, the record in docs/results, pictures that need decoding only once."""
+
+import json
+import platform
+import shlex
+import sys
+from pathlib import Path
+
+import numba
+import numpy as np
+import PIL
+import scipy
+from command_line import Parser
+
+import refimpl
+from refimpl.files import atomic_write
+
+
+def arguments(description, name, minutes):
+    """A Parser with the arguments that all these scripts take; `name` is that of the record."""
+    parser = Parser(description)
+    parser.add_argument("--minutes", type=float, default=minutes, help=f"of each training (default {minutes:g})")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--checkpoint", type=Path, metavar="DIR", help="keep checkpoints here, and go on from them")
+    place = Path("docs/results") / f"{name}.json"
+    parser.add_argument("--json", type=Path, default=place, help="where the record goes")
+    return parser
+
+
+def parse(parser):
+    args = parser.parse_args()
+    if not 0 < args.minutes < 1e6:
+        parser.error(f"--minutes: expected a time above 0, got {args.minutes}")
+    if args.seed < 0:
+        parser.error(f"--seed: expected at least 0, got {args.seed}")
+    return args
+
+
+def checkpoint(args, name):
+    """The path of one training's checkpoint, or None."""
+    return None if args.checkpoint is None else args.checkpoint / f"{name}.npz"
+
+
+def record(args, results):
+    """Write what was found with what it depends on."""
+    versions = {m.__name__: m.__version__ for m in (refimpl, np, numba, scipy, PIL)}
+    about = {
+        "command": shlex.join(["python", *sys.argv]),
+        "environment": {"python": platform.python_version(), "cores": numba.config.NUMBA_NUM_THREADS, **versions},
+        "seed": args.seed,
+        "results": results,
+    }
+    with atomic_write(args.json) as file:
+        file.write((json.dumps(about, indent=1) + "\n").encode())
+    print(f"written: {args.json}")
+
+
+def figure(args, title, xlabel, ylabel, lines):
+    """A line plot beside the record; lines {label: (x, y)}."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    plot, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    for label, (x, y) in lines.items():
+        axes.plot(x, y, label=label)
+    axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
+    axes.legend()
+    axes.grid(alpha=0.3)
+    plot.savefig(args.json.with_suffix(".png"), dpi=120)
+    plt.close(plot)
+
+
+def step_printer(progress):
+    """The progress of `refimpl.training.train` on a bar of command_line.Stages."""
+    return lambda share, done, loss: progress(done, round(done / share), f"loss {loss:.3f}")
+
+
+def smoothed(losses, points=200):
+    """(steps, mean loss up to there since the last point), for a plot."""
+    parts = np.array_split(np.asarray(losses, float), min(points, len(losses)))
+    return np.cumsum([len(part) for part in parts]), [part.mean() for part in parts]
