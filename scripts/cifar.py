@@ -1,0 +1,49 @@
+"""CIFAR-10 for the scripts: pictures decoded once, z-score statistics, and a random encoder's batch norms."""
+
+import numpy as np
+
+from refimpl.data import cache_folder, cifar10, locate
+from refimpl.files import atomic_write
+from refimpl.images import channel_statistics
+from refimpl.nn import resnet
+
+
+def pictures(split, progress=None):
+    """(images (n, 32, 32, 3) uint8, labels (n,)): decoded once, then kept in the cache folder.
+
+    The file is named after the source's path, size and time, so that another source is decoded anew.
+    """
+    source = locate("cifar10")
+    about = source.stat()
+    kept = cache_folder() / f"cifar10-{split}-{source.stem}-{about.st_size}-{int(about.st_mtime)}.npz"
+    if not kept.exists():
+        found = cifar10(split, progress=progress)
+        with atomic_write(kept) as file:
+            np.savez(file, images=found.images, labels=found.labels)
+    with np.load(kept, allow_pickle=False) as file:
+        return file["images"], file["labels"]
+
+
+def shuffled(images, labels):
+    """In an order that is always the same: the files lie sorted by class."""
+    order = np.random.default_rng(0).permutation(len(images))
+    return images[order], labels[order]
+
+
+def is_jpeg():
+    """Whether the source is a JPEG copy: lossy, to be said beside published figures."""
+    return "jpg" in str(locate("cifar10"))
+
+
+def statistics(images):
+    """(mean, std) of the channels, (3,) float32 in units of [0, 1]."""
+    mean, std = channel_statistics(images[:10000])
+    return np.asarray(mean, np.float32), np.asarray(std, np.float32)
+
+
+def settled(params, state, draw, seed, batches=20):
+    """`state` after some batches: a random encoder is judged with statistics that fit the pictures."""
+    rng = np.random.default_rng(seed)
+    for _ in range(batches):
+        _, _, state = resnet(params, state, draw(rng), training=True)
+    return state
