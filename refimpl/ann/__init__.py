@@ -1,7 +1,8 @@
-"""Nearest-neighbour indexes, k-means, and the recall of a search."""
+"""Nearest-neighbour indexes, k-means, the recall of a search, and the choice of its parameters."""
 
 from .exact import ExactIndex
 from .hamming import HammingIndex
+from .hnsw import HNSWIndex
 from .index import Neighbors
 from .ivf import IVFIndex
 from .kdtree import KDTreeIndex
@@ -10,9 +11,11 @@ from .lsh import LSHIndex
 from .product_quantization import IVFPQIndex, PQIndex
 from .recall import knn_recall
 from .rp_forest import RPForestIndex
+from .tuning import tune
 
 __all__ = [
     "ExactIndex",
+    "HNSWIndex",
     "HammingIndex",
     "IVFIndex",
     "IVFPQIndex",
@@ -24,4 +27,5 @@ __all__ = [
     "RPForestIndex",
     "kmeans",
     "knn_recall",
+    "tune",
 ]

@@ -14,6 +14,7 @@ from scipy import stats
 from refimpl.ann import (
     ExactIndex,
     HammingIndex,
+    HNSWIndex,
     IVFIndex,
     IVFPQIndex,
     KDTreeIndex,
@@ -32,6 +33,7 @@ SMALL = {
     RPForestIndex: {"trees": 3, "leaf_size": 4, "max_leaves": 6},
     LSHIndex: {"tables": 4, "probes": 12},
     HammingIndex: {"bits": 70, "rerank": 20},
+    HNSWIndex: {"links": 6, "ef": 32},
 }
 KINDS = list(SMALL)
 METRICS = ["l2", "cosine", "ip"]
@@ -185,7 +187,7 @@ def test_a_larger_budget_never_lowers_recall(kind, name, settings_, metric):
     assert np.mean(recalls[-1]) > 4.9 and np.mean(recalls[0]) < 4.5
 
 
-@pytest.mark.parametrize("kind", [RPForestIndex, LSHIndex, HammingIndex, IVFIndex])
+@pytest.mark.parametrize("kind", [RPForestIndex, LSHIndex, HammingIndex, IVFIndex, HNSWIndex])
 def test_recall_is_kept_under_a_filter(kind):
     rng = np.random.default_rng(5)
     base = rng.standard_normal((20000 + 100, 4)) @ rng.standard_normal((4, 24))

@@ -1,0 +1,308 @@
+"""HNSW: a graph of near vectors under a few sparser ones; a query walks downhill, from far jumps to short steps.
+
+Malkov and Yashunin, "Efficient and robust approximate nearest neighbor search using hierarchical navigable small
+world graphs", 2018, arXiv:1603.09320. A vector gets a level, floor(-ln(u) / ln(M)), u uniform: layer l holds those of
+level >= l, a share of M^-l. The search walks greedily down through the upper layers, and on the ground keeps the `ef`
+nearest seen so far: the nearest of them that was not yet opened is opened (its neighbours are measured), until all
+of them are. Neighbours are chosen by diversity (the paper's algorithm 4): going through candidates by distance, e is
+linked to q unless one linked before is nearer to e than q is. So links point in all directions, and few lead
+between the same two clusters.
+
+Building in parallel, with the same bits at any number of threads. Vectors come in random order, in batches of at most
+a sixteenth of those that are in. All of a batch search the graph as it was before the batch, each writing only its own
+links; then the links back are sorted by the vector that receives them, and each receiver takes all of its own at
+once. Vectors of a batch do not see each other; later ones link them.
+
+Layout in memory. Vectors lie in the order of the leaves of a random-projection tree, so that neighbours in the graph
+are mostly near each other in memory, and a batch of queries is searched in the order of the places where it arrives.
+
+    points (n, padded d)     float32, by place; order (n,): the row of the index at a place
+    ground (n, 2 M) int32    places of neighbours, -1 after the last; one vector's links are one or two cache lines
+    upper (slots, M) int32   layer l of place p is upper[slots[p] + l - 1]
+    apart (m,)               places that cannot be reached from the top (few or none): they are always measured
+
+Search: O(ef M) vectors read, from random places: memory latency is the limit, hence the prefetches (gather.py).
+"""
+
+import numpy as np
+from numba import njit, prange
+
+from ..validation import check_integer
+from .candidates import met_by_none, offer
+from .gather import padded, prefetch, squared_gap
+from .index import METRICS, Index, _measure
+from .rp_forest import _grow_forest
+
+LARGEST_BATCH = 2048
+CHUNKS = 8  # of the queries of a call: each has stamps for all places
+
+
+@njit(cache=True)
+def _row(slots, node, level):
+    """The row of a node's links in the table of its layer."""
+    return slots[node] + level - 1 if level else np.int64(node)
+
+
+@njit(cache=True)
+def _descend(points, upper, slots, level, last, queries, i, node):
+    """The place where greedy walks through the layers `level` to `last` (>= 1) end, from `node`."""
+    best = squared_gap(points, node, queries, i)
+    while level >= last:
+        moved = True
+        while moved:
+            moved, row = False, _row(slots, node, level)
+            for j in range(upper.shape[1]):
+                other = upper[row, j]
+                if other < 0:
+                    break
+                distance = squared_gap(points, other, queries, i)
+                if distance < best:
+                    best, node, moved = distance, np.int64(other), True
+        level -= 1
+    return node
+
+
+@njit(cache=True)
+def _beam(points, links, slots, level, queries, i, entry, near, nodes, opened, seen, stamp, fresh):
+    """The nearest that a walk from `entry` finds in a layer -> how many. OUT near, nodes: sorted, at most len(near).
+
+    opened, fresh: room. seen (n,): the last stamp of each place.
+    """
+    ef, width = len(near), points.shape[1]
+    near[0], nodes[0], opened[0] = squared_gap(points, entry, queries, i), entry, False
+    seen[entry] = stamp
+    size, at = 1, 0
+    while at < size:
+        if opened[at]:
+            at += 1
+            continue
+        opened[at] = True
+        row, n_fresh = _row(slots, nodes[at], level), 0
+        for j in range(links.shape[1]):
+            node = links[row, j]
+            if node < 0:
+                break
+            if seen[node] != stamp:
+                seen[node] = stamp
+                fresh[n_fresh] = node
+                n_fresh += 1
+                for line in range(0, width, 16):
+                    prefetch(points, np.int64(node) * width + line)
+        at += 1
+        for j in range(n_fresh):
+            distance = squared_gap(points, np.int64(fresh[j]), queries, i)
+            if size == ef and distance >= near[size - 1]:
+                continue
+            place = min(size, ef - 1)
+            size = min(size + 1, ef)
+            while place > 0 and near[place - 1] > distance:
+                near[place], nodes[place], opened[place] = near[place - 1], nodes[place - 1], opened[place - 1]
+                place -= 1
+            near[place], nodes[place], opened[place] = distance, fresh[j], False
+            at = min(at, place)
+    return size
+
+
+@njit(cache=True)
+def _diverse(points, near, nodes, size, kept):
+    """OUT kept: those of `nodes`, by ascending distance `near`, that no kept one is nearer to; -1 after the last."""
+    n_kept = 0
+    kept[:] = -1
+    for c in range(size):
+        good, j = True, 0
+        while good and j < n_kept:
+            good = squared_gap(points, np.int64(nodes[c]), points, np.int64(kept[j])) >= near[c]
+            j += 1
+        if good:
+            kept[n_kept] = nodes[c]
+            n_kept += 1
+            if n_kept == len(kept):
+                break
+
+
+@njit(cache=True, parallel=True)
+def _find_links(points, ground, upper, slots, levels, batch, entry, top, ef):
+    """OUT ground, upper: the links of each place of a batch, in the graph without the batch; M of them on a layer."""
+    links = upper.shape[1]
+    n_chunks = min(len(batch), 8)
+    for c in prange(n_chunks):
+        near, nodes, opened = np.empty(ef, np.float32), np.empty(ef, np.int32), np.empty(ef, np.bool_)
+        seen, stamp, fresh = met_by_none(len(points)), 0, np.empty(ground.shape[1], np.int32)
+        for b in range(c * len(batch) // n_chunks, (c + 1) * len(batch) // n_chunks):
+            node = np.int64(batch[b])
+            at = _descend(points, upper, slots, top, levels[node] + 1, points, node, entry)
+            for level in range(min(levels[node], top), -1, -1):
+                table = upper if level else ground
+                stamp += 1
+                size = _beam(points, table, slots, level, points, node, at, near, nodes, opened, seen, stamp, fresh)
+                at = np.int64(nodes[0])
+                _diverse(points, near, nodes, size, table[_row(slots, node, level), :links])
+
+
+@njit(cache=True, parallel=True)
+def _link_back(points, table, slots, level, targets, starts, sources):
+    """Link targets[t] to sources[starts[t] : starts[t + 1]] too; where that is too many, the diverse ones stay."""
+    width = table.shape[1]
+    for t in prange(len(targets)):
+        node = np.int64(targets[t])
+        links, first, count = table[_row(slots, node, level)], starts[t], 0
+        while count < width and links[count] >= 0:
+            count += 1
+        extra = starts[t + 1] - first
+        if count + extra <= width:
+            links[count : count + extra] = sources[first : first + extra]
+        else:
+            near, nodes = np.full(count + extra, np.inf, np.float32), np.full(count + extra, -1, np.int32)
+            for j in range(count + extra):
+                other = links[j] if j < count else sources[first + j - count]
+                offer(near, nodes, squared_gap(points, np.int64(other), points, node), other)
+            _diverse(points, near, nodes, count + extra, links)
+
+
+@njit(cache=True)
+def _reached(ground, entry):
+    """(n,) bool: the places that links lead to from `entry`."""
+    reached, todo, n_todo = np.zeros(len(ground), np.bool_), np.empty(len(ground), np.int64), 1
+    todo[0], reached[entry] = entry, True
+    while n_todo:
+        n_todo -= 1
+        row = todo[n_todo]
+        for j in range(ground.shape[1]):
+            node = ground[row, j]
+            if node >= 0 and not reached[node]:
+                reached[node] = True
+                todo[n_todo] = node
+                n_todo += 1
+    return reached
+
+
+@njit(cache=True, parallel=True)
+def _arrive(points, upper, slots, entry, top, queries, arrivals):
+    """OUT arrivals (n,): where the walk through the upper layers ends."""
+    for i in prange(len(queries)):
+        arrivals[i] = _descend(points, upper, slots, top, 1, queries, i, entry)
+
+
+@njit(cache=True, parallel=True)
+def _search(points, ground, slots, apart, is_open, queries, order, arrivals, ef, found):
+    """OUT found (n, k) = -1: the nearest open places among the ef that the walk keeps, and those apart."""
+    n, k = found.shape
+    n_chunks = min(n, CHUNKS)
+    for c in prange(n_chunks):
+        near, nodes, opened = np.empty(ef, np.float32), np.empty(ef, np.int32), np.empty(ef, np.bool_)
+        seen, fresh = met_by_none(len(points)), np.empty(ground.shape[1], np.int32)
+        best = np.empty(k, np.float32)
+        for o in range(c * n // n_chunks, (c + 1) * n // n_chunks):
+            i = order[o]
+            size = _beam(
+                points, ground, slots, 0, queries, i, arrivals[i], near, nodes, opened, seen, i, fresh
+            )  # fmt: skip
+            taken = 0
+            for j in range(size):
+                if is_open[nodes[j]] and taken < k:
+                    best[taken], found[i, taken] = near[j], nodes[j]
+                    taken += 1
+            best[taken:] = np.inf
+            for j in range(len(apart)):
+                if is_open[apart[j]] and seen[apart[j]] != i:
+                    offer(best, found[i], squared_gap(points, apart[j], queries, i), apart[j])
+
+
+class HNSWIndex(Index):
+    """Approximate nearest neighbours by walks in a hierarchy of graphs.
+
+    links      M: links that a vector makes on each layer; it keeps up to M above the ground, and up to 2 M on it
+    ef_build   candidates that its links are chosen from
+    ef         candidates of a search (at least k): the larger, the higher the recall
+    seed       of the levels and of the order of building
+
+    Build O(n ef_build M d); search O(ef M d) a query; memory twice that of the vectors and 8 M bytes a vector.
+    """
+
+    _STRUCTURE = ("_points", "_order", "_ground", "_upper", "_slots", "_apart", "_top")
+
+    def __init__(self, *, metric="l2", links=16, ef_build=100, ef=40, seed=0):
+        super().__init__(metric, links=links, ef_build=ef_build, ef=ef, seed=seed)
+        self.links = check_integer(links, "links", minimum=2)
+        self.ef_build = check_integer(ef_build, "ef_build", minimum=1)
+        self.ef = check_integer(ef, "ef", minimum=1)
+        self.seed = check_integer(seed, "seed", minimum=0)
+
+    def _build(self):
+        n = len(self._vectors)
+        rng = np.random.default_rng(self.seed)
+        self._order = _leaf_order(self._vectors, rng)
+        self._points = padded(self._vectors[self._order])
+        levels = np.floor(-np.log(1 - rng.random(n)) / np.log(self.links)).astype(np.int64)
+        sequence = rng.permutation(n)
+        self._slots = np.cumsum(levels) - levels
+        self._ground = np.full((n, 2 * self.links), -1, np.int32)
+        self._upper = np.full((int(levels.sum()), self.links), -1, np.int32)
+        entry, top, done = (int(sequence[0]), int(levels[sequence[0]]), 1) if n else (-1, 0, 0)
+        tables = self._ground, self._upper, self._slots
+        while done < n:
+            batch = sequence[done : done + min(LARGEST_BATCH, max(1, done // 16))]
+            _find_links(self._points, *tables, levels, batch, entry, top, self.ef_build)
+            for level in range(min(top, int(levels[batch].max())) + 1):
+                self._link_back(batch[levels[batch] >= level], level)
+            highest = int(batch[np.argmax(levels[batch])])
+            if levels[highest] > top:
+                entry, top = highest, int(levels[highest])
+            done += len(batch)
+        self._top = np.array([entry, top])
+        self._apart = np.flatnonzero(~_reached(self._ground, entry)) if n else np.empty(0, np.int64)
+
+    def _link_back(self, batch, level):
+        """Links to a batch from all that its links lead to."""
+        table = self._upper if level else self._ground
+        own = table[self._slots[batch] + level - 1 if level else batch]
+        by_target = np.argsort(own, axis=None, kind="stable")
+        by_target = by_target[own.ravel()[by_target] >= 0]
+        targets, starts = np.unique(own.ravel()[by_target], return_index=True)
+        sources = batch[by_target // own.shape[1]].astype(np.int32)
+        starts = np.append(starts, len(sources))
+        _link_back(self._points, table, self._slots, level, targets, starts, sources)
+
+    def _scan_limit(self):
+        """Of n rows with n_open open, a scan measures n_open, a walk some ef 2 M n / n_open."""
+        return int(np.sqrt(2.0 * self.ef * self.links * self._built))
+
+    def _rows(self, queries, k, open_rows, share):
+        """Rows of candidates (n, k), -1 where the walk meets too few."""
+        entry, top = self._top
+        wide, found = padded(queries), np.full((len(queries), k), -1, np.int64)
+        arrivals = np.empty(len(queries), np.int64)
+        _arrive(self._points, self._upper, self._slots, entry, top, wide, arrivals)
+        ef = min(int(np.ceil(max(self.ef, k) / share)), self._built)
+        is_open = open_rows[: self._built][self._order]
+        order = np.argsort(arrivals, kind="stable")
+        _search(self._points, self._ground, self._slots, self._apart, is_open, wide, order, arrivals, ef, found)
+        return np.where(found < 0, -1, self._order[found])
+
+    def _nearest(self, queries, k, open_rows):
+        built = self._built
+        n_open = int(np.count_nonzero(open_rows[:built]))
+        if n_open <= self._scan_limit() or n_open == 0:
+            return super()._nearest(queries, k, open_rows)
+        rows = self._rows(queries, k, open_rows, n_open / built)
+        short = np.flatnonzero((rows >= 0).sum(1) < min(k, n_open))
+        if len(short):  # a walk that ended early, in a part that few links leave
+            rows[short] = -1
+            found = self._scan(queries[short], k, np.flatnonzero(open_rows[:built]))
+            rows[short, : found.shape[1]] = self._rows_of(found)
+        if built < len(open_rows):
+            tail = self._scan(queries, k, built + np.flatnonzero(open_rows[built:]))
+            rows = np.concatenate([rows, self._rows_of(tail)], 1)
+        found, distances = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), np.inf, np.float32)
+        _measure(self._vectors, rows, self._ids, queries, METRICS.index(self.metric), found, distances)
+        return found, distances
+
+
+def _leaf_order(vectors, rng, leaf=32):
+    """(n,) rows in the order of the leaves of one random-projection tree."""
+    n, d = vectors.shape
+    cuts = 2 ** max(0, int(np.ceil(np.log2(max(n, 1) / leaf)))) - 1
+    normals, offsets = np.zeros((1, cuts, d), np.float32), np.zeros((1, cuts), np.float32)
+    leaves = np.zeros((1, n), np.int32)
+    _grow_forest(vectors, rng.integers(0, 2**63, 1).astype(np.uint64), normals, offsets, leaves)
+    return leaves[0].astype(np.int64)

@@ -1,0 +1,151 @@
+"""The graph: its sums, its links, its layers and its walks, against what the paper's words say.
+
+What every index must do (sound results, filters, files, any sequence of changes) is in test_tree_indexes.py.
+"""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numba import njit
+
+from refimpl.ann import ExactIndex, HNSWIndex, knn_recall
+from refimpl.ann.gather import PADDING, padded, prefetch, squared_gap
+from refimpl.ann.hnsw import _diverse, _reached
+
+
+def normal(n, d, seed):
+    return np.random.default_rng(seed).standard_normal((n, d)).astype(np.float32)
+
+
+def near_a_surface(n, seed):
+    rng = np.random.default_rng(seed)
+    flat = rng.standard_normal((n, 4)) @ np.random.default_rng(99).standard_normal((4, 24))
+    return (flat + 0.2 * rng.standard_normal(flat.shape)).astype(np.float32)
+
+
+@njit
+def gaps(a, b):
+    out = np.empty((len(a), len(b)), np.float32)
+    for i in range(len(a)):
+        for j in range(len(b)):
+            prefetch(b, j * b.shape[1])
+            out[i, j] = squared_gap(a, i, b, j)
+    return out
+
+
+@given(st.integers(1, 70), st.integers(0, 99))
+@settings(max_examples=30)
+def test_the_sum_is_the_squared_distance_in_its_stated_order(d, seed):
+    a, b = padded(normal(3, d, seed)), padded(normal(4, d, seed + 1))
+    assert a.shape[1] % PADDING == 0 and (a[:, d:] == 0).all()
+    found = gaps(a, b)
+    exact = ((a[:, None].astype(np.float64) - b[None]) ** 2).sum(2)
+    np.testing.assert_allclose(found, exact, rtol=1e-5)
+    assert (gaps(a, a).diagonal() == 0).all()
+    np.testing.assert_array_equal(found, gaps(b, a).T)
+
+
+@given(st.integers(1, 30), st.integers(1, 8), st.integers(0, 999))
+@settings(max_examples=40)
+def test_neighbours_are_chosen_as_the_paper_says(n, room, seed):
+    """Algorithm 4: in order of distance, those that are at least as near to q as to all that were chosen."""
+    points, q = np.random.default_rng(seed).integers(-3, 4, (n, 2)), np.zeros(2)
+    squares = ((points - q) ** 2).sum(1)
+    order = np.lexsort((np.arange(n), squares))
+    expected = []
+    for e in order:
+        if len(expected) < room and all(((points[e] - points[r]) ** 2).sum() >= squares[e] for r in expected):
+            expected.append(e)
+    kept = np.full(room, 7, np.int32)
+    _diverse(padded(points), squares[order].astype(np.float32), order.astype(np.int32), n, kept)
+    assert kept.tolist() == expected + [-1] * (room - len(expected))
+
+
+def reached_by_definition(ground, start):
+    reached, frontier = {start}, {start}
+    while frontier:
+        frontier = {int(node) for row in frontier for node in ground[row] if node >= 0} - reached
+        reached |= frontier
+    return reached
+
+
+@given(st.integers(1, 150), st.integers(1, 3), st.integers(2, 5), st.booleans(), st.integers(0, 99))
+@settings(max_examples=30, deadline=None)
+def test_the_graph_is_whole(n, d, links, copies, seed):
+    vectors = normal(n, d, seed)
+    if copies:
+        vectors = vectors[np.random.default_rng(seed).integers(0, min(n, 4), n)]
+    index = HNSWIndex(links=links, seed=seed).fit(vectors)
+    ground, (entry, top) = index._ground, index._top
+    assert sorted(index._order) == list(range(n))
+    np.testing.assert_array_equal(index._points[:, :d], vectors[index._order])
+    for table, width in ((ground, 2 * links), (index._upper, links)):
+        assert table.shape[1] == width and table.max(initial=-1) < n
+        for row in table:
+            real = row[row >= 0]
+            assert (row[: len(real)] >= 0).all() and len(set(real.tolist())) == len(real)
+    assert all(node not in row for node, row in enumerate(ground))
+    reached = reached_by_definition(ground, int(entry))
+    assert set(index._apart.tolist()) == set(range(n)) - reached
+    assert set(np.flatnonzero(_reached(ground, entry)).tolist()) == reached
+    layers = np.diff(np.append(index._slots, len(index._upper)))
+    assert layers.max() == layers[entry] == top
+
+
+def test_levels_thin_out_by_the_number_of_links():
+    index = HNSWIndex(links=4, ef_build=5).fit(normal(8000, 2, 0))
+    layers = np.diff(np.append(index._slots, len(index._upper)))
+    for level in (1, 2, 3):
+        expected = 8000 / 4**level
+        assert abs((layers >= level).sum() - expected) < 6 * np.sqrt(expected)
+
+
+@pytest.mark.parametrize("metric", ["l2", "cosine", "ip"])
+def test_recall_rises_with_ef_to_one(metric):
+    data = near_a_surface(6100, 0)
+    vectors, queries = data[:6000], data[6000:]
+    truth = ExactIndex(metric=metric).fit(vectors).search(queries, 10).ids
+    index, recalls = HNSWIndex(metric=metric).fit(vectors), []
+    for ef in (1, 20, 80, 400):
+        index.ef = ef
+        recalls.append(knn_recall(index.search(queries, 10).ids, truth))
+    assert recalls == sorted(recalls) and recalls[1] > 0.9 and recalls[-1] > 0.995
+
+
+def test_the_same_bits_for_a_seed_at_any_number_of_threads_and_others_for_another():
+    vectors = near_a_surface(5000, 1)
+    one, two = (HNSWIndex(seed=3).fit(vectors, threads=threads) for threads in (1, 2))
+    for name in HNSWIndex._STRUCTURE:
+        np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
+    other = HNSWIndex(seed=4).fit(vectors)
+    assert other._ground.shape == one._ground.shape and (other._ground != one._ground).any()
+
+
+def test_places_that_no_link_leads_to_are_found_all_the_same():
+    vectors = near_a_surface(3000, 2)
+    index = HNSWIndex().fit(vectors)
+    lost = np.setdiff1d(np.arange(0, 3000, 500), index._top[:1])
+    index._ground[np.isin(index._ground, lost)] = -1
+    index._ground = -np.sort(-index._ground, 1)  # closes the gaps
+    index._apart = np.flatnonzero(~_reached(index._ground, index._top[0]))
+    assert set(lost) <= set(index._apart)
+    rows = index._order[index._apart]
+    assert (index.search(vectors[rows], 1).ids[:, 0] == rows).all()
+
+
+def test_a_walk_that_meets_too_few_is_completed_by_a_scan():
+    vectors = near_a_surface(3000, 3)
+    index = HNSWIndex(ef=10).fit(vectors)
+    index._scan_limit = lambda: 0
+    index._ground[:] = -1  # every walk ends where it arrives
+    truth = ExactIndex().fit(vectors).search(vectors[:20], 10)
+    found = index.search(vectors[:20], 10)
+    np.testing.assert_array_equal(found.ids, truth.ids)
+    np.testing.assert_array_equal(found.distances, truth.distances)
+
+
+@pytest.mark.parametrize("name, value", [("links", 1), ("ef", 0), ("ef_build", 0), ("seed", -1), ("metric", "l1")])
+def test_bad_settings_are_named(name, value):
+    with pytest.raises(ValueError, match=f"^{name}: expected .* got "):
+        HNSWIndex(**{name: value})

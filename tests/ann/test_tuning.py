@@ -1,0 +1,95 @@
+"""tune: recalls are counted, the curve is a Pareto curve, the choice is the cheapest, and the index keeps it."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from refimpl.ann import ExactIndex, IVFIndex, tune
+from refimpl.ann.tuning import Point, pareto
+
+PROBES = {"probes": (1, 2, 4, 40)}
+
+
+def normal(n, d, seed):
+    return np.random.default_rng(seed).standard_normal((n, d)).astype(np.float32)
+
+
+def fitted(metric="l2"):
+    index = IVFIndex(metric=metric, lists=40, probes=3).fit(normal(1500, 8, 0), np.arange(1500) * 2)
+    index.remove(np.arange(0, 600, 2))
+    return index
+
+
+def ticking(durations):
+    """A clock that lets the calls that it times take these durations, in turn."""
+    ticks = itertools.chain.from_iterable((0.0, seconds) for seconds in durations)
+    return lambda: next(ticks)
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(1, 6)), min_size=1, max_size=20))
+def test_the_curve_holds_exactly_the_points_that_none_beats(pairs):
+    points = [Point({"ef": i}, recall / 6, float(rate)) for i, (recall, rate) in enumerate(pairs)]
+    curve = pareto(points)
+    expected = {
+        p[1:] for p in points if not any(q[1] >= p[1] and q[2] >= p[2] and q[1:] != p[1:] for q in points)
+    }  # fmt: skip
+    assert [p[1:] for p in curve] == sorted(expected)
+
+
+@pytest.mark.parametrize("metric", ["l2", "cosine", "ip"])
+def test_recall_is_that_of_an_exact_search_among_the_live_vectors(metric):
+    index, queries = fitted(metric), normal(50, 8, 1)
+    exact = ExactIndex(metric=metric).fit(normal(1500, 8, 0)[300:], np.arange(300, 1500) * 2)
+    truth = exact.search(queries, 10).ids
+    best, curve = tune(index, queries, 0.9, budgets=PROBES, clock=ticking([1, 2, 3, 4] * 3))
+    for point in curve:
+        index.probes = point.parameters["probes"]
+        ids = index.search(queries, 10).ids
+        assert point.recall == pytest.approx(np.mean([len(set(a) & set(b)) / 10 for a, b in zip(ids, truth)]))
+    assert curve[-1].recall == 1 and best.recall >= 0.9
+    assert all(a.recall < b.recall and a.rate > b.rate for a, b in zip(curve, curve[1:]))
+
+
+def test_the_fastest_that_reaches_the_target_is_set_by_the_median_and_saved(tmp_path):
+    index, queries = fitted(), normal(50, 8, 1)
+    rounds = [1, 9, 3, 2, 1, 1, 3, 2, 1, 9, 3, 2]  # medians 1, 9, 3, 2: forty probes are made to seem cheap
+    best, curve = tune(index, queries, 0.5, budgets=PROBES, clock=ticking(rounds))
+    recall_of_one = curve[0].recall
+    assert [p.parameters["probes"] for p in curve] == [1, 40] and [p.rate for p in curve] == [50, 25]
+    assert best == (curve[0] if recall_of_one >= 0.5 else curve[1])
+    assert index.probes == best.parameters["probes"]
+    index.save(tmp_path / "index")
+    assert IVFIndex.load(tmp_path / "index").probes == best.parameters["probes"]
+
+
+def test_a_target_out_of_reach_names_the_best_and_changes_nothing():
+    index, queries = fitted(), normal(20, 8, 1)
+    with pytest.raises(ValueError, match="recall: .*best.*'probes': 1"):
+        tune(index, queries, 1.0, budgets={"probes": (1,)})
+    assert index.probes == 3 and index._settings["probes"] == 3
+
+
+def test_a_given_truth_is_used():
+    index, queries = fitted(), normal(20, 8, 1)
+    truth = np.full((20, 10), 10**9)
+    with pytest.raises(ValueError, match="recall=0.0"):
+        tune(index, queries, 0.1, truth=truth, budgets=PROBES)
+
+
+@pytest.mark.parametrize(
+    "change, name",
+    [({"recall": 1.5}, "recall"), ({"recall": 0}, "recall"), ({"k": 0}, "k"), ({"rounds": 0}, "rounds"),
+     ({"budgets": {"leaves": (1,)}}, "budgets"), ({"budgets": {}}, "budgets"),
+     ({"queries": normal(0, 8, 0)}, "queries"), ({"truth": np.zeros((3, 10), np.int64)}, "truth")],
+)  # fmt: skip
+def test_bad_arguments_are_named(change, name):
+    with pytest.raises(ValueError, match=f"^{name}: expected .* got "):
+        tune(fitted(), **{"queries": normal(4, 8, 1), **change})
+
+
+def test_an_exact_index_has_nothing_to_tune():
+    with pytest.raises(ValueError, match="budgets"):
+        tune(ExactIndex().fit(normal(30, 4, 0)), normal(3, 4, 1))
