@@ -1,6 +1,7 @@
 """How fast are exact search, k-means and the inverted lists, beside faiss and scikit-learn?
 
-    python scripts/benchmark_ann.py [--peers] [--json docs/results/benchmark_ann.json] [--only exact,kmeans,ivf,ivfpq]
+    python scripts/benchmark_ann.py [--peers] [--json docs/results/benchmark_ann.json] [--data FILE.npy]
+                                    [--only exact,kmeans,ivf,ivfpq,best] [--plot docs/results/benchmark_ann_curves.png]
 
 Two threads, on 200,000 unit vectors of 128 dimensions that lie near 16, and 2,000 queries (`embeddings`). Times are
 medians of --repeats after one that warms up; with --peers, each repeat runs every peer directly after this library,
@@ -11,13 +12,27 @@ exact     10 neighbours. Peer: faiss IndexFlatL2.
 kmeans    1,024 centroids, 10 iterations from the same rows. Peers: faiss, scikit-learn.
 ivf       10 neighbours, 1,024 lists, the fewest probes that reach a recall of 0.95 and of 0.99. Peer: faiss IVF-Flat.
 ivfpq     the same with 16 bytes a vector and 50 exact re-rankings. Peer: faiss IVF-PQ with refinement.
+best      every approximate index of this library and every other library (ann_contenders.py): recall against rate,
+          the best of either side at recall 0.95 and 0.99, build times, memory, and the median and 99th percentile of
+          single queries at 0.95. The curves go to --plot. All points of all are timed in turn in every repeat.
+          Memory is what the process grew by during the build, the vectors given not counted: a rough figure.
+
+With --json, rows of parts that were not run stay. --data reads vectors (n, d) from a file and sets 2,000 of them aside
+as queries; the rows are then about these.
 """
 
 import argparse
+import gc
+import importlib.metadata
 import json
+import os
+import statistics
+import time
 from pathlib import Path
 
-from benchmark_ann_trees import Table, embeddings, environment, has, medians
+import numpy as np
+from ann_contenders import OURS, PEERS, K, ours
+from benchmark_ann_trees import Table, embeddings, environment, has, medians, seconds
 
 from refimpl.ann import ExactIndex, IVFIndex, IVFPQIndex, kmeans, knn_recall
 from refimpl.files import atomic_write
@@ -112,7 +127,118 @@ def benchmark_ivfpq(table, peers, repeats, vectors, queries, truth):
     benchmark_lists(table, repeats, "IVF-PQ", index, peer, queries, truth)
 
 
-BENCHMARKS = {"exact": benchmark_exact, "kmeans": benchmark_kmeans, "ivf": benchmark_ivf, "ivfpq": benchmark_ivfpq}
+def resident():
+    """Bytes of memory that this process has; None where the system does not say."""
+    gc.collect()
+    statm = Path("/proc/self/statm")
+    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if statm.exists() else None
+
+
+def build_contender(name, build, vectors, queries, truth):
+    """-> (ask, record): the record has everything but the rates."""
+    before, start = resident(), time.perf_counter()
+    ask, settings = build(vectors)
+    taken, after = time.perf_counter() - start, resident()
+    points = [{"setting": s, "recall": knn_recall(np.asarray(ask(s, queries)), truth)} for s in settings]
+    grown = None if before is None else (after - before) / len(vectors)
+    print(
+        f"{name:<32} built in {taken:6.1f} s, recall {points[0]['recall']:.3f} to {points[-1]['recall']:.3f}",
+        flush=True,
+    )
+    record = {"name": name, "ours": name in OURS, "build seconds": taken, "bytes per vector": grown, "points": points}
+    return ask, record
+
+
+def single_queries(ask, setting, queries):
+    """Milliseconds of queries one at a time: the median and the 99th percentile."""
+    ask(setting, queries[:1])
+    times = [1e3 * seconds(lambda i=i: ask(setting, queries[i : i + 1])) for i in range(min(500, len(queries)))]
+    return {"p50 ms": float(np.percentile(times, 50)), "p99 ms": float(np.percentile(times, 99))}
+
+
+def fastest(record, target):
+    """The point of the highest rate among those that reach the target; None if there is none."""
+    return max((p for p in record["points"] if p["recall"] >= target), key=lambda p: p["rate"], default=None)
+
+
+def benchmark_best(table, peers, repeats, vectors, queries, truth):
+    builds = {name: ours(name) for name in OURS}
+    if peers:
+        builds.update({name: build for name, (module, build) in PEERS.items() if has(module)})
+        missing = [name for name, (module, _) in PEERS.items() if not has(module)]
+        if missing:
+            print("not installed, skipped:", ", ".join(missing))
+    contenders = [build_contender(name, build, vectors, queries, truth) for name, build in builds.items()]
+    times = [[[] for _ in record["points"]] for _, record in contenders]
+    for _ in range(repeats):
+        for (ask, record), taken in zip(contenders, times):
+            for point, own in zip(record["points"], taken):
+                own.append(seconds(lambda ask=ask, s=point["setting"]: ask(s, queries)))
+    for (ask, record), taken in zip(contenders, times):
+        for point, own in zip(record["points"], taken):
+            point["rate"] = len(queries) / statistics.median(own)
+        at = fastest(record, 0.95)
+        record["single"] = single_queries(ask, at["setting"], queries) if at else None
+    table.contenders = [record for _, record in contenders]
+    for target in (0.95, 0.99):
+        best = {}
+        for record in table.contenders:
+            point = fastest(record, target)
+            side = "ours" if record["ours"] else "peer"
+            if point and (side not in best or point["rate"] > best[side][0]):
+                best[side] = point["rate"], f"{record['name']} {point['setting']}, {point['recall']:.3f}"
+        if "ours" not in best:
+            continue
+        rates = {"ours": len(queries) / best["ours"][0]}
+        if "peer" in best:
+            rates[best["peer"][1]] = len(queries) / best["peer"][0]
+        table.add(f"best index at recall >= {target}: {best['ours'][1]}", rates, len(queries))
+
+
+def plot_curves(contenders, path):
+    """Queries per second against recall, from 0.8 on; this library's lines are solid."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(10, 6.5))
+    for i, record in enumerate(contenders):
+        points = sorted((p["recall"], p["rate"]) for p in record["points"] if p["recall"] >= 0.8)
+        if points:
+            color = pyplot.get_cmap("tab20")(i % 20)
+            axes.plot(*zip(*points), "o-" if record["ours"] else "x--", color=color, label=record["name"])
+    axes.set(yscale="log", xlim=(0.8, 1.0), xlabel=f"recall@{K}", ylabel="queries per second, batch, 2 threads")
+    axes.grid(True, which="both", alpha=0.3)
+    axes.legend(fontsize=8, loc="lower left")
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+
+
+def read_vectors(path):
+    """vectors and 2,000 queries set aside, float32."""
+    data = np.ascontiguousarray(np.load(path, allow_pickle=False), np.float32)
+    aside = np.random.default_rng(0).permutation(len(data))
+    return data[np.sort(aside[2000:])], data[aside[:2000]]
+
+
+BENCHMARKS = {
+    "exact": benchmark_exact,
+    "kmeans": benchmark_kmeans,
+    "ivf": benchmark_ivf,
+    "ivfpq": benchmark_ivfpq,
+    "best": benchmark_best,
+}
+
+
+def peer_versions():
+    """{package: version} of the other libraries that are installed."""
+    packages = ("faiss-cpu", "scann", "scalable-vs", "hnswlib", "usearch", "pynndescent", "annoy", "scikit-learn")
+    installed = {
+        distribution.metadata["Name"]: distribution.version for distribution in importlib.metadata.distributions()
+    }
+    return {name: installed.get(name) for name in packages}
 
 
 def main():
@@ -121,24 +247,35 @@ def main():
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the rows there")
     parser.add_argument("--only", help=f"some of {','.join(BENCHMARKS)}")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--data", type=Path, metavar="FILE.npy", help="vectors (n, d) in place of the made ones")
+    parser.add_argument("--plot", type=Path, metavar="PATH", help="draw the curves of the part `best` there")
     options = parser.parse_args()
     chosen = options.only.split(",") if options.only else list(BENCHMARKS)
     if not set(chosen) <= set(BENCHMARKS):
         parser.error(f"--only: expected some of {','.join(BENCHMARKS)}, got {options.only}")
-    vectors, queries = embeddings(200_000, 2000, 0)
+    vectors, queries = read_vectors(options.data) if options.data else embeddings(200_000, 2000, 0)
     truth = ExactIndex().fit(vectors).search(queries, 10).ids
     if options.peers and not (has("faiss") and has("sklearn")):
         print("not installed, skipped:", ", ".join(name for name in ("faiss", "sklearn") if not has(name)))
     table = Table()
+    table.contenders = None
     for name in chosen:
+        start = len(table.rows)
         BENCHMARKS[name](table, options.peers, options.repeats, vectors, queries, truth)
+        for row in table.rows[start:]:
+            row["part"] = name
+    if options.plot and table.contenders:
+        plot_curves(table.contenders, options.plot)
     if options.json:
-        peers = " --peers" if options.peers else ""
-        path = options.json.as_posix()
-        command = f"python scripts/benchmark_ann.py{peers} --repeats {options.repeats} --json {path}"
+        before = json.loads(options.json.read_text()) if options.json.exists() else {"rows": []}
+        rows = [row for row in before["rows"] if row.get("part") in set(BENCHMARKS) - set(chosen)] + table.rows
+        rows.sort(key=lambda row: list(BENCHMARKS).index(row["part"]))
+        command = f"python scripts/benchmark_ann.py{' --peers' if options.peers else ''} --repeats {options.repeats}"
+        command += f"{f' --data {options.data.name}' if options.data else ''} --json {options.json.as_posix()}"
+        result = {"command": command, "environment": {**environment(), **peer_versions()}, "rows": rows}
+        result["contenders"] = table.contenders or before.get("contenders")
         with atomic_write(options.json) as file:
-            text = json.dumps({"command": command, "environment": environment(), "rows": table.rows}, indent=1)
-            file.write(text.encode() + b"\n")
+            file.write(json.dumps(result, indent=1).encode() + b"\n")
 
 
 if __name__ == "__main__":

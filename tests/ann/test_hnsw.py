@@ -134,6 +134,24 @@ def test_places_that_no_link_leads_to_are_found_all_the_same():
     assert (index.search(vectors[rows], 1).ids[:, 0] == rows).all()
 
 
+def test_links_back_make_nearly_all_places_reachable():
+    index = HNSWIndex().fit(near_a_surface(6000, 4))
+    assert len(index._apart) < 20
+    real = index._ground >= 0
+    from_to = set(zip(np.nonzero(real)[0].tolist(), index._ground[real].tolist()))
+    assert np.mean([(b, a) in from_to for a, b in from_to]) > 0.5
+
+
+@pytest.mark.parametrize("share", [0.5, 0.1, 0.03])
+def test_the_walk_widens_as_the_filter_narrows(share):
+    data = near_a_surface(6050, 5)
+    index = HNSWIndex(ef=20).fit(data[:6000])
+    is_open = np.random.default_rng(5).random(6000) < share
+    rows = index._rows(data[6000:], 10, is_open, is_open.mean())
+    truth = np.flatnonzero(is_open)[ExactIndex().fit(data[:6000][is_open]).search(data[6000:], 10).ids]
+    assert is_open[rows[rows >= 0]].all() and knn_recall(rows, truth) > 0.9
+
+
 def test_a_walk_that_meets_too_few_is_completed_by_a_scan():
     vectors = near_a_surface(3000, 3)
     index = HNSWIndex(ef=10).fit(vectors)

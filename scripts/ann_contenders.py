@@ -1,0 +1,160 @@
+"""The approximate indexes that benchmark_ann.py compares: this library's, and other libraries'.
+
+A contender is built from vectors (n, d) and answers `ask(setting, queries) -> ids (queries, 10)`, a setting being what
+it takes to trade recall for speed. To add an index of this library, add a line to OURS.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from refimpl.ann import HammingIndex, HNSWIndex, IVFIndex, IVFPQIndex, LSHIndex, RPForestIndex
+
+K = 10
+PROBES = (1, 2, 3, 4, 6, 8, 12, 16, 24)
+EF = (10, 11, 12, 14, 16, 20, 24, 32, 48, 64)
+
+#: name: how to make it, and the values of the one parameter that is varied
+OURS = {
+    "IVFIndex": (lambda: IVFIndex(lists=1024), "probes", PROBES),
+    "IVFPQIndex": (lambda: IVFPQIndex(lists=1024, rerank=50), "probes", PROBES),
+    "HNSWIndex": (lambda: HNSWIndex(), "ef", EF),
+    "RPForestIndex": (lambda: RPForestIndex(), "max_leaves", (20, 40, 60, 80, 140, 200)),
+    "LSHIndex": (lambda: LSHIndex(), "probes", (50, 100, 200, 500)),
+    "HammingIndex": (lambda: HammingIndex(), "rerank", (50, 200, 500)),
+}
+
+
+def ours(name):
+    make, parameter, values = OURS[name]
+
+    def build(vectors):
+        index = make().fit(vectors)
+
+        def ask(value, queries):
+            setattr(index, parameter, value)
+            return index.search(queries, K).ids
+
+        return ask, values
+
+    return build
+
+
+def faiss_factory(factory):
+    def build(vectors):
+        import faiss
+
+        faiss.omp_set_num_threads(2)
+        index = faiss.index_factory(vectors.shape[1], factory)
+        if factory.startswith("HNSW"):
+            index.hnsw.efConstruction = 200
+        index.train(vectors)
+        index.add(vectors)
+
+        def ask(value, queries):
+            if factory.startswith("HNSW"):
+                index.hnsw.efSearch = value
+            else:
+                faiss.extract_index_ivf(index).nprobe = value
+                if factory.endswith("RFlat"):
+                    index.k_factor = 4
+            return index.search(queries, K)[1]
+
+        return ask, EF if factory.startswith("HNSW") else PROBES
+
+    return build
+
+
+def build_scann(vectors):
+    import scann
+
+    builder = scann.scann_ops_pybind.builder(vectors, K, "squared_l2").tree(1024, 16, training_sample_size=65_536)
+    index = builder.score_ah(2, anisotropic_quantization_threshold=float("nan")).reorder(50).build()
+    index.set_num_threads(2)
+
+    def ask(value, queries):
+        if len(queries) == 1:
+            return index.search(queries[0], leaves_to_search=value)[0][None]
+        return index.search_batched_parallel(queries, leaves_to_search=value, batch_size=64)[0]
+
+    return ask, PROBES
+
+
+def build_svs(vectors):
+    import svs
+
+    parameters = svs.VamanaBuildParameters(graph_max_degree=32, window_size=128, alpha=1.2)
+    index = svs.Vamana.build(parameters, vectors, svs.DistanceType.L2, num_threads=2)
+    index.num_threads = 2
+
+    def ask(value, queries):
+        index.search_window_size = value
+        return index.search(queries, K)[0].astype(np.int64)
+
+    return ask, EF
+
+
+def build_hnswlib(vectors):
+    import hnswlib
+
+    index = hnswlib.Index("l2", vectors.shape[1])
+    index.init_index(len(vectors), M=16, ef_construction=200, random_seed=0)
+    index.set_num_threads(2)
+    index.add_items(vectors)
+
+    def ask(value, queries):
+        index.set_ef(value)
+        return index.knn_query(queries, K)[0].astype(np.int64)
+
+    return ask, EF
+
+
+def build_usearch(vectors):
+    from usearch.index import Index
+
+    index = Index(ndim=vectors.shape[1], metric="l2sq", dtype="f32", connectivity=16, expansion_add=128)
+    index.add(np.arange(len(vectors)), vectors, threads=2)
+
+    def ask(value, queries):
+        index.expansion_search = value
+        return np.atleast_2d(index.search(queries, K, threads=2).keys).astype(np.int64)
+
+    return ask, EF
+
+
+def build_pynndescent(vectors):
+    from pynndescent import NNDescent
+
+    index = NNDescent(vectors, n_neighbors=20, n_jobs=2, random_state=0, parallel_batch_queries=True)
+    index.prepare()
+    return lambda value, queries: index.query(queries, K, epsilon=value)[0].astype(np.int64), (0.0, 0.05, 0.1, 0.2)
+
+
+def build_annoy(vectors):
+    from annoy import AnnoyIndex
+
+    index = AnnoyIndex(vectors.shape[1], "euclidean")
+    index.set_seed(1)
+    for i, vector in enumerate(vectors):
+        index.add_item(i, vector)
+    index.build(10, n_jobs=2)
+
+    def ask(value, queries):
+        with ThreadPoolExecutor(2) as pool:
+            return np.array(list(pool.map(lambda q: index.get_nns_by_vector(q, K, value), queries, chunksize=100)))
+
+    return ask, (600, 1000, 1500, 3000, 5000)
+
+
+#: name: the module that has to be there, and how to build it
+PEERS = {
+    "faiss IVF1024,Flat": ("faiss", faiss_factory("IVF1024,Flat")),
+    "faiss IVF1024,PQ64x4fs,RFlat": ("faiss", faiss_factory("IVF1024,PQ64x4fs,RFlat")),
+    "faiss HNSW16": ("faiss", faiss_factory("HNSW16,Flat")),
+    "scann": ("scann", build_scann),
+    "scalable-vs Vamana": ("svs", build_svs),
+    "hnswlib": ("hnswlib", build_hnswlib),
+    "usearch": ("usearch", build_usearch),
+    "pynndescent": ("pynndescent", build_pynndescent),
+    "annoy": ("annoy", build_annoy),
+}
