@@ -1,6 +1,7 @@
 """The scripts as people run them: whole, small, in processes of their own."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,10 +16,10 @@ MEASURES = {"mrr", "recall@10", "precision@10", "map", "ndcg@10"}
 SMALL = ["--items", "32", "--views", "3", "--steps", "3"]
 
 
-def run(script, *arguments, status=0):
-    done = subprocess.run(
-        [sys.executable, SCRIPTS / script, *map(str, arguments)], capture_output=True, text=True, encoding="utf-8"
-    )
+def run(script, *arguments, status=0, **variables):
+    command = [sys.executable, SCRIPTS / script, *map(str, arguments)]
+    environment = {**os.environ, **variables}
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=environment)
     assert done.returncode == status, done.stderr
     return done
 
@@ -44,6 +45,16 @@ def test_quickstart_twice_gives_identical_figures(tmp_path):
     page = (tmp_path / "first" / "report.html").read_text(encoding="utf-8")
     assert "http://" not in page and "https://" not in page and "src=" not in page  # opens without a network
     assert page.count("<section>") == 6 and "data:image/jpeg;base64," in page
+
+
+def test_quickstart_gives_the_same_figures_while_it_compiles_and_from_the_cache(tmp_path):
+    """A kernel that Numba links from its cache must round like one that it inlines while compiling."""
+    figures = []
+    for name in ("compiling", "cached"):
+        out = tmp_path / name
+        run("quickstart.py", *SMALL, "--out", out, NUMBA_CACHE_DIR=str(tmp_path / "numba-cache"))
+        figures.append((out / "metrics.json").read_text())
+    assert figures[0] == figures[1]
 
 
 def test_quickstart_on_a_folder(tmp_path):
