@@ -69,7 +69,7 @@ def build_scann(vectors):
     import scann
 
     builder = scann.scann_ops_pybind.builder(vectors, K, "squared_l2").tree(1024, 16, training_sample_size=65_536)
-    index = builder.score_ah(2, anisotropic_quantization_threshold=float("nan")).reorder(50).build()
+    index = builder.score_ah(2, anisotropic_quantization_threshold=0.2).reorder(50).build()
     index.set_num_threads(2)
 
     def ask(value, queries):
