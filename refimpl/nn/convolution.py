@@ -173,13 +173,14 @@ def input_gradient(dy, weight, shape, stride, padding):
     high = [max(0, (size - 1 + p) // s - (d - 1)) for size, p, s, d in zip((h, w), padding, stride, dy.shape[1:3])]
     padded = _pad(dy, *low, *high)
     whole = stride == (1, 1)
-    dx = None if whole else np.zeros(shape, dy.dtype)
+    dx = None if whole else empty(shape, dy.dtype)
     for r in range(min(stride[0], h)):
         for q in range(min(stride[1], w)):
             rows = [u for u in range(kh - 1, -1, -1) if (r + padding[0] - u) % stride[0] == 0]
             columns = [v for v in range(kw - 1, -1, -1) if (q + padding[1] - v) % stride[1] == 0]
-            if not rows or not columns:
-                continue  # no window of y touches these pixels
+            if not rows or not columns:  # no window of y touches these pixels
+                _fill_phase(np.empty((0, 0, 0, c_in), dy.dtype), dx, r, q, *stride)
+                continue
             top = low[0] + (r + padding[0] - rows[0]) // stride[0]
             left = low[1] + (q + padding[1] - columns[0]) // stride[1]
             counts = (n, -(-(h - r) // stride[0]), -(-(w - q) // stride[1]))
@@ -190,7 +191,7 @@ def input_gradient(dy, weight, shape, stride, padding):
             _patch_product(padded, where, taps, panels, np.empty(0, dy.dtype), phase.reshape(-1, c_in))
             if whole:
                 return phase
-            dx[:, r :: stride[0], q :: stride[1]] = phase
+            _fill_phase(phase, dx, r, q, *stride)
     return dx
 
 
@@ -357,3 +358,18 @@ def _fill_padded(x, padded, top, left):
                 else:
                     for k in range(c):
                         padded[image, i, j, k] = 0
+
+
+@njit(cache=True, parallel=True)
+def _fill_phase(phase, dx, top, left, down, right):
+    """dx[:, top::down, left::right] = phase, or 0 if phase is empty."""
+    n, h, w, c = dx.shape
+    for image in prange(n):
+        for i in range(top, h, down):
+            for j in range(left, w, right):
+                if phase.size > 0:
+                    for k in range(c):
+                        dx[image, i, j, k] = phase[image, i // down, j // right, k]
+                else:
+                    for k in range(c):
+                        dx[image, i, j, k] = 0

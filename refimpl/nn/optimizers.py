@@ -9,8 +9,10 @@ LARS, RMSProp, AdaGrad) or takes lr * wd * p from p ("decoupled", AdamW).
 """
 
 import numpy as np
+from numba import njit, prange
 
 from ..validation import check_array, check_number
+from .memory import empty
 
 
 def sgd(params, gradients, opt_state, *, learning_rate, momentum=0.0, nesterov=False, weight_decay=0.0):
@@ -25,15 +27,23 @@ def sgd(params, gradients, opt_state, *, learning_rate, momentum=0.0, nesterov=F
         raise ValueError("nesterov: expected a momentum above 0, got momentum 0")
     new, state = {}, {}
     for name, p, g in _pairs(params, gradients):
-        if decay:
-            g = g + _like(decay, p) * p
+        v = opt_state.get(f"velocity/{name}", np.empty(0, p.dtype))
+        new[name], velocity = empty(p.shape, p.dtype), empty(p.shape, p.dtype)
+        rates = (_like(lr, p), _like(momentum, p), _like(decay, p))
+        flat = (np.ascontiguousarray(a).reshape(-1) for a in (p, g, v))
+        _sgd_step(*flat, *rates, nesterov, new[name].reshape(-1), velocity.reshape(-1))
         if momentum:
-            v = opt_state.get(f"velocity/{name}")
-            v = g if v is None else _like(momentum, p) * v + g
-            state[f"velocity/{name}"] = v
-            g = g + _like(momentum, p) * v if nesterov else v
-        new[name] = p - _like(lr, p) * g
+            state[f"velocity/{name}"] = velocity
     return new, state
+
+
+@njit(cache=True, parallel=True)
+def _sgd_step(p, g, v, lr, momentum, decay, nesterov, new, velocity):
+    """The rule of `sgd`, one pass over memory; v is empty at the first step."""
+    for i in prange(p.size):
+        slope = g[i] + decay * p[i]
+        velocity[i] = momentum * v[i] + slope if v.size > 0 else slope
+        new[i] = p[i] - lr * (slope + momentum * velocity[i] if nesterov else velocity[i])
 
 
 def adam(params, gradients, opt_state, *, learning_rate, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):

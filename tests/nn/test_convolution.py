@@ -42,6 +42,22 @@ def test_pullback_is_the_adjoint(case, dtype, seed):
     assert np.vdot(y, dy) == np.vdot(x, dx) == np.vdot(weight, dweight)
 
 
+@pytest.mark.parametrize("images", [2, 65])
+@pytest.mark.parametrize("c_in, c_out", [(1, 3), (2, 33), (40, 65)])
+def test_weight_gradient_of_many_pixels(images, c_in, c_out):
+    """More pixels than one task sums over, also a number that leaves the last tasks nothing; in memory used before."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(-3, 4, (images, 8, 9, c_in)).astype(np.float32)
+    dy = rng.integers(-3, 4, (images, 8, 9, c_out)).astype(np.float32)
+    expected = np.zeros((3, 3, c_in, c_out))
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    for u, v in np.ndindex(3, 3):
+        expected[u, v] = np.einsum("nijc,nijo->co", padded[:, u : u + 8, v : v + 9], dy)
+    for _ in range(2):
+        _, pullback = conv2d(x, np.zeros((3, 3, c_in, c_out), np.float32), padding=1)
+        np.testing.assert_array_equal(pullback(dy)[1], expected)
+
+
 @given(case=convolutions())
 def test_linear_in_both_arguments(case):
     x, weight, _ = arrays_for(case, np.float32, integers=True)
