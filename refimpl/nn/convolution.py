@@ -158,7 +158,7 @@ def weight_gradient(padded, dy, shape, stride):
     taps = tap_offsets(padded.shape, kh, kw, ROWS)
     groups = -(-len(taps) // GRADIENT_TAPS)
     splits = max(1, min(GRADIENT_TASKS // groups, len(dy) // (2 * GRADIENT_BLOCK)))
-    parts = np.zeros((splits, len(taps), width), dy.dtype)
+    parts = empty((splits, len(taps), width), dy.dtype)
     _transposed_patch_product(padded, where, taps, dy, parts, columns_of(dy.dtype))
     whole = parts[0] if splits == 1 else parts.sum(axis=0)
     return whole[: kh * kw * c_in, :c_out].reshape(shape)
@@ -322,7 +322,7 @@ def _patch_product(x, grid, taps, panels, bias, y):
 
 @njit(cache=True, parallel=True)
 def _transposed_patch_product(x, grid, taps, dy, parts, columns):
-    """The sum over parts of parts[:, k, :] += sum over pixels m of x.flat[pixel_offset(m) + taps[k]] * dy[m, :].
+    """The sum over parts of parts[:, k, :] = sum over pixels m of x.flat[pixel_offset(m) + taps[k]] * dy[m, :].
 
     A task owns some taps and one of the parts, each a run of pixels: who adds what, and in which order, depends on
     the shapes only, never on the number of threads.
@@ -333,15 +333,20 @@ def _transposed_patch_product(x, grid, taps, dy, parts, columns):
     share = -(-total // (splits * GRADIENT_BLOCK)) * GRADIENT_BLOCK
     for task in prange(groups * splits):
         split, group = task // groups, task % groups
+        low, high = group * GRADIENT_TAPS, min(n_taps, (group + 1) * GRADIENT_TAPS)
+        start, stop = split * share, min(total, (split + 1) * share)
+        if start >= stop:
+            parts[split, low:high] = 0
         pixels = np.empty(GRADIENT_BLOCK, np.int64)
-        for first in range(split * share, min(total, (split + 1) * share), GRADIENT_BLOCK):
+        for first in range(start, stop, GRADIENT_BLOCK):
             count = min(GRADIENT_BLOCK, total - first)
             pixel_offsets(pixels, first, total, grid)
             for column in range(0, width, columns):
-                for k in range(group * GRADIENT_TAPS, min(n_taps, (group + 1) * GRADIENT_TAPS), ROWS):
+                for k in range(low, high, ROWS):
                     at = (split * n_taps + k) * width + column
                     here = first * width + column
-                    gathered_tile_product(x, taps, k, pixels, 0, dy, here, width, parts, at, width, count, True)
+                    more = first > start
+                    gathered_tile_product(x, taps, k, pixels, 0, dy, here, width, parts, at, width, count, more)
 
 
 @njit(cache=True, parallel=True)

@@ -12,6 +12,7 @@ import math
 import numpy as np
 
 SMALLEST = 1 << 16  # bytes; below, the allocator of the C library does the same
+ALIGNMENT = 64  # bytes of a cache line: a vector of AVX-512 that starts elsewhere is two accesses
 KEEP = 1 << 30  # bytes that wait for reuse at most
 
 _free = {}  # size in bytes -> list of raw arrays
@@ -26,27 +27,35 @@ class _Owner:
         self.__array_interface__ = {
             "shape": shape,
             "typestr": dtype.str,
-            "data": (raw.ctypes.data, False),
+            "data": (raw.ctypes.data + -raw.ctypes.data % ALIGNMENT, False),
             "version": 3,
         }
 
     def __del__(self):
         global _kept
-        if _kept + self.raw.nbytes <= KEEP:
-            _kept += self.raw.nbytes
-            _free.setdefault(self.raw.nbytes, []).append(self.raw)
+        size = self.raw.nbytes - ALIGNMENT
+        if _kept + size <= KEEP:
+            _kept += size
+            _free.setdefault(size, []).append(self.raw)
 
 
 def empty(shape, dtype):
-    """numpy.empty(shape, dtype), C-contiguous, on memory used before where there is some of that size."""
+    """numpy.empty(shape, dtype), C-contiguous, on memory used before where there is some of that size.
+
+    The first element is at the start of a cache line.
+    """
     global _kept
     dtype = np.dtype(dtype)
+    if min(shape, default=0) < 0:
+        raise ValueError(f"shape: expected no negative size, got {tuple(shape)}")
     size = math.prod(shape) * dtype.itemsize
     if size < SMALLEST:
-        return np.empty(shape, dtype)
+        raw = np.empty(size + ALIGNMENT, np.uint8)
+        start = -raw.ctypes.data % ALIGNMENT
+        return raw[start : start + size].view(dtype).reshape(shape)
     try:
         raw = _free.get(size, []).pop()
         _kept -= size
     except IndexError:
-        raw = np.empty(size, np.uint8)
+        raw = np.empty(size + ALIGNMENT, np.uint8)
     return np.asarray(_Owner(raw, tuple(shape), dtype))

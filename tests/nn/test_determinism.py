@@ -65,5 +65,7 @@ def test_arrays_reuse_memory_only_when_nobody_holds_it():
     del view
     assert empty(shape, np.float32).ctypes.data == where
     assert empty((2, 3), np.float64).flags.c_contiguous
+    for shape in ((2, 3), (1,), (SMALLEST,), (SMALLEST + 1,)):
+        assert empty(shape, np.float64).ctypes.data % 64 == 0  # a cache line
     with pytest.raises(ValueError):
         empty((-1, 5), np.float32)
