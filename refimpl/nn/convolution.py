@@ -209,7 +209,10 @@ def _pad(x, top, left, bottom, right):
         return x
     n, h, w, c = x.shape
     padded = empty((n, top + h + bottom, left + w + right, c), x.dtype)
-    _fill_padded(x, padded, top, left)
+    if n == 1:  # waking the other threads takes longer than the copy
+        _fill_padded_image(x, padded, 0, top, left)
+    else:
+        _fill_padded(x, padded, top, left)
     return padded
 
 
@@ -349,20 +352,25 @@ def _transposed_patch_product(x, grid, taps, dy, parts, columns):
                     gathered_tile_product(x, taps, k, pixels, 0, dy, here, width, parts, at, width, count, more)
 
 
-@njit(cache=True, parallel=True)
-def _fill_padded(x, padded, top, left):
+@njit(cache=True)
+def _fill_padded_image(x, padded, image, top, left):
     n, h, w, c = x.shape
     _, height, width, _ = padded.shape
-    for image in prange(n):
-        for i in range(height):
-            inside = top <= i < top + h
-            for j in range(width):
-                if inside and left <= j < left + w:
-                    for k in range(c):
-                        padded[image, i, j, k] = x[image, i - top, j - left, k]
-                else:
-                    for k in range(c):
-                        padded[image, i, j, k] = 0
+    for i in range(height):
+        inside = top <= i < top + h
+        for j in range(width):
+            if inside and left <= j < left + w:
+                for k in range(c):
+                    padded[image, i, j, k] = x[image, i - top, j - left, k]
+            else:
+                for k in range(c):
+                    padded[image, i, j, k] = 0
+
+
+@njit(cache=True, parallel=True)
+def _fill_padded(x, padded, top, left):
+    for image in prange(x.shape[0]):
+        _fill_padded_image(x, padded, image, top, left)
 
 
 @njit(cache=True, parallel=True)
