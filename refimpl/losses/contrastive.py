@@ -18,6 +18,7 @@ Memory is O(n^2) for n anchors. No loss enumerates pairs.
 
 import numpy as np
 
+from ..matrix_product import matrix_product
 from ..nn import l2_normalize, log_softmax
 from ..validation import FLOATS, check_array, check_number
 from .cross_entropy import check_labels, cross_entropy_rows
@@ -59,8 +60,8 @@ def n_pair_loss(anchor, positive):
     Source: Sohn 2016, equation 6, without its L2 penalty on the embeddings. It is one-way InfoNCE at temperature 1.
     """
     anchor, positive = _embeddings(anchor=anchor, positive=positive)
-    loss, dlogits = cross_entropy_rows(anchor @ positive.T, np.arange(len(anchor)))
-    return loss, (dlogits @ positive, dlogits.T @ anchor)
+    loss, dlogits = cross_entropy_rows(matrix_product(anchor, positive.T), np.arange(len(anchor)))
+    return loss, (matrix_product(dlogits, positive), matrix_product(dlogits.T, anchor))
 
 
 def info_nce(query, positive, negatives, *, temperature):
@@ -83,13 +84,13 @@ def info_nce(query, positive, negatives, *, temperature):
     temperature = check_number(temperature, "temperature", above=0)
     shared = negatives.ndim == 2
     to_positive = np.sum(query * positive, axis=1, keepdims=True)
-    to_negatives = query @ negatives.T if shared else np.einsum("nd,nkd->nk", query, negatives)
+    to_negatives = matrix_product(query, negatives.T) if shared else np.einsum("nd,nkd->nk", query, negatives)
     logits = np.concatenate([to_positive, to_negatives], axis=1) / temperature
     loss, dlogits = cross_entropy_rows(logits, np.zeros(n, np.int64))
     dlogits /= temperature
     dfirst, drest = dlogits[:, :1], dlogits[:, 1:]
     if shared:
-        dquery, dnegatives = drest @ negatives, drest.T @ query
+        dquery, dnegatives = matrix_product(drest, negatives), matrix_product(drest.T, query)
     else:
         dquery, dnegatives = np.einsum("nk,nkd->nd", drest, negatives), drest[:, :, None] * query[:, None, :]
     return loss, (dquery + dfirst * positive, dfirst * query, dnegatives)
@@ -174,7 +175,7 @@ def soft_nearest_neighbor(z, labels, *, temperature):
     ds[anchor] = (np.exp(log_all) - np.exp(log_positives)) / z.dtype.type(anchor.sum())
     # s_ij = -|z_i - z_j|^2 / T, and every pair stands at ij and at ji
     pull = ds + ds.T
-    dz = (pull @ z - pull.sum(axis=1, keepdims=True) * z) * z.dtype.type(2 / temperature)
+    dz = (matrix_product(pull, z) - pull.sum(axis=1, keepdims=True) * z) * z.dtype.type(2 / temperature)
     return float(loss), dz
 
 
@@ -193,7 +194,7 @@ def _embeddings(**arrays):
 def _similarities(z, temperature):
     """z z^T / temperature, an anchor's similarity to itself masked out; (n, n)."""
     temperature = z.dtype.type(check_number(temperature, "temperature", above=0))
-    s = z @ z.T
+    s = matrix_product(z, z.T)
     s /= temperature
     np.fill_diagonal(s, -np.inf)
     return s, temperature
@@ -201,7 +202,7 @@ def _similarities(z, temperature):
 
 def _through_similarities(ds, z, temperature):
     """The pullback of s = z z^T / temperature: z_i stands in row i and in column i."""
-    return (ds @ z + ds.T @ z) / temperature
+    return matrix_product(ds + ds.T, z) / temperature
 
 
 def _same_label(labels, n):

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ..matrix_product import matrix_product
 from ..validation import FLOATS, check_array, check_integer, check_number
 from .activation import relu
 
@@ -13,13 +14,14 @@ def linear(x, weight, bias=None):
     """
     x = check_array(x, "x", ndim=2, dtypes=FLOATS, min_rows=1)
     weight = check_array(weight, "weight", shape=(x.shape[1], None), dtypes=(x.dtype,))
-    y = x @ weight
+    y = matrix_product(x, weight)
     if bias is not None:
         y += check_array(bias, "bias", shape=weight.shape[1:], dtypes=(x.dtype,))
 
     def pullback(dy):
         dy = check_array(dy, "dy", shape=y.shape, dtypes=(x.dtype,))
-        return dy @ weight.T, x.T @ dy, None if bias is None else dy.sum(axis=0)
+        dbias = None if bias is None else dy.sum(axis=0)
+        return matrix_product(dy, weight.T), matrix_product(x.T, dy), dbias
 
     return y, pullback
 

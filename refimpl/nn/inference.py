@@ -11,6 +11,7 @@ For pooling, the pixels of a block are taken window by window: the four values o
 import numpy as np
 from numba import njit, prange
 
+from ..matrix_product import matrix_product
 from ..validation import check_array
 from .convolution import BLOCK, _pack, grid, pad_images, pixel_offsets, product_block, tap_offsets
 from .memory import empty
@@ -138,7 +139,7 @@ def cnn_embedder(folded):
             x = layer(x)
         if x[0].size != len(head):
             raise ValueError(f"images: expected pictures that leave {len(head)} features, got shape {images.shape}")
-        return x.reshape(len(x), -1) @ head + bias
+        return matrix_product(x.reshape(len(x), -1), head) + bias
 
     return embed
 
@@ -168,7 +169,7 @@ def resnet_embedder(folded):
         x = stem(check_images(images, channels, head.dtype))
         for conv1, conv2, shortcut in blocks:
             x = conv2(conv1(x), shortcut(x))
-        return x.mean(axis=(1, 2)) @ head + bias
+        return matrix_product(x.mean(axis=(1, 2)), head) + bias
 
     return embed
 

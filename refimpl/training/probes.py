@@ -13,6 +13,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from ..losses import softmax_cross_entropy
+from ..matrix_product import matrix_product
 from ..nn import fold_batch_norm, l2_normalize, resnet_embedder
 from ..validation import FLOATS, check_array, check_integer, check_number
 
@@ -56,7 +57,7 @@ def knn_predict(features, labels, queries, *, k=200, temperature=0.1):
     classes = labels.max() + 1
     predicted = np.empty(len(queries), np.int64)
     for first in range(0, len(queries), BLOCK):
-        similarity = queries[first : first + BLOCK] @ features.T
+        similarity = matrix_product(features, queries[first : first + BLOCK].T).T
         nearest = np.argpartition(-similarity, k - 1, axis=1)[:, :k]
         near = np.take_along_axis(similarity, nearest, axis=1).astype(np.float64)
         weight = np.exp((near - near.max(axis=1, keepdims=True)) / temperature)  # a common factor changes no vote
@@ -98,7 +99,7 @@ def linear_probe(features, labels, *, penalties=PENALTIES, held_out=0.1, seed=0,
     classes, best, start = int(labels.max()) + 1, (-1.0, None), None
     for penalty in sorted(penalties, reverse=True):  # each starts where the stronger penalty ended
         start = _fit(x[train], labels[train], classes, penalty, iterations, start)
-        accuracy = float(np.mean((x[validation] @ start[0] + start[1]).argmax(1) == labels[validation]))
+        accuracy = float(np.mean((matrix_product(x[validation], start[0]) + start[1]).argmax(1) == labels[validation]))
         if accuracy > best[0]:
             best = accuracy, penalty
     weight, bias = _fit(x, labels, classes, best[1], iterations, start)
@@ -109,7 +110,7 @@ def probe_predict(probe, features):
     """Labels (n,) that the probe reads from features (n, d)."""
     features = check_array(features, "features", shape=(None, len(probe.mean)), dtypes=FLOATS, finite=True)
     x = (features - probe.mean).astype(np.float32) / probe.std
-    return (x @ probe.weight + probe.bias).argmax(axis=1)
+    return (matrix_product(x, probe.weight) + probe.bias).argmax(axis=1)
 
 
 def _fit(x, labels, classes, penalty, iterations, start):
@@ -117,9 +118,9 @@ def _fit(x, labels, classes, penalty, iterations, start):
 
     def objective(flat):
         weight, bias = flat[: d * classes].reshape(d, classes), flat[d * classes :]
-        logits = x @ weight.astype(np.float32) + bias.astype(np.float32)
+        logits = matrix_product(x, weight.astype(np.float32)) + bias.astype(np.float32)
         loss, dlogits = softmax_cross_entropy(logits, labels)
-        dweight = x.T @ dlogits + penalty * weight
+        dweight = matrix_product(x.T, dlogits) + penalty * weight
         return loss + penalty / 2 * np.sum(weight**2), np.concatenate([dweight.ravel(), dlogits.sum(0)]).astype(float)
 
     first = np.zeros((d + 1) * classes) if start is None else np.concatenate([a.ravel() for a in start]).astype(float)

@@ -11,6 +11,7 @@ All take `draw`, a function of a numpy Generator that returns x (n, h, w, c) flo
 import numpy as np
 
 from ..losses import softmax_cross_entropy, sup_con, triplet_loss
+from ..matrix_product import matrix_product
 from ..nn import adamw, l2_normalize, linear, mlp, mlp_init, one_cycle_schedule, resnet, sgd
 from ..validation import check_integer, check_number
 from .loop import SHARES, cosine_rate, train, update
@@ -56,7 +57,7 @@ def batch_hard(z, labels):
     """
     labels = np.asarray(labels)
     same = labels[:, None] == labels[None, :]
-    similarity = z @ z.T
+    similarity = matrix_product(z, z.T)
     positive = np.where(same & ~np.eye(len(z), dtype=bool), similarity, np.inf).argmin(axis=1)
     negative = np.where(same, -np.inf, similarity).argmax(axis=1)
     anchors = np.flatnonzero((same.sum(axis=1) > 1) & ~same.all(axis=1))

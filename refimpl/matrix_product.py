@@ -1,0 +1,82 @@
+"""The product of two matrices, with the same bits at any number of threads and in any batch.
+
+    C = A B        C[i, j] = sum over p of A[i, p] B[p, j], summed in the order of p, one fused multiply-add at a time
+
+NumPy's `@` hands a product to a BLAS library, which cuts the sum over p differently for other shapes and other numbers
+of threads. Floating-point sums depend on where they are cut, so a training run would depend on the machine's cores, and
+a picture's embedding on the batch that it came in. Here every C[i, j] is one sum from p = 0 to the end: it depends on
+row i of A and column j of B, and on nothing else.
+
+Blocking: a task is BLOCK_ROWS rows of A by BLOCK_PANELS panels of B (see `refimpl.microkernel`), and takes the sum
+BLOCK_K steps at a time, so that its part of B (128 KiB in float32) and of A (64 KiB) stay in the second-level cache.
+"""
+
+import numpy as np
+from numba import njit, prange
+
+from .microkernel import ROWS, columns_of, pack_panels, tile_product
+
+BLOCK_ROWS = -(-64 // ROWS) * ROWS
+BLOCK_PANELS = 4
+BLOCK_K = 256
+SMALL = 1 << 19  # multiply-adds below which waking the other threads costs more than it saves
+
+
+def matrix_product(a, b):
+    """a (m, k) times b (k, n) -> (m, n), C-contiguous; all float32 or all float64, any strides.
+
+    Row i of the result depends on row i of `a` and on `b` alone, to the last bit, whatever the number of threads.
+    Cost: m n k multiply-adds at the rate of the microkernel, and a packed copy of b: let `a` be the longer one.
+    """
+    (m, k), n = a.shape, b.shape[1]
+    if not (m and k and n):
+        return np.zeros((m, n), a.dtype)
+    panels = pack_panels(b, columns_of(b.dtype))
+    if a.T.flags.c_contiguous:
+        stored, row_stride, step_stride = a.T, 1, m
+    else:
+        stored, row_stride, step_stride = np.ascontiguousarray(a), k, 1
+    whole = m // ROWS * ROWS
+    edge = np.zeros((ROWS, k), a.dtype)  # the last rows, filled up: a tile reads ROWS of them
+    edge[: m - whole] = a[whole:]
+    c = np.empty((-(-m // ROWS) * ROWS, len(panels) * panels.shape[2]), a.dtype)
+    multiply = _in_one_thread if m * n * k < SMALL else _in_parallel
+    multiply(stored, row_stride, step_stride, edge, whole, panels, c)
+    return np.ascontiguousarray(c[:m, :n])
+
+
+@njit(cache=True)
+def _task(task, a, a_row, a_step, edge, whole, panels, c):
+    """Fill the block of c that belongs to `task`: blocks are counted along the columns first."""
+    n_panels, k, columns = panels.shape
+    across = -(-n_panels // BLOCK_PANELS)
+    first_row = task // across * BLOCK_ROWS
+    first_panel = task % across * BLOCK_PANELS
+    for p in range(0, k, BLOCK_K):
+        steps = min(BLOCK_K, k - p)
+        for panel in range(first_panel, min(first_panel + BLOCK_PANELS, n_panels)):
+            b_at = (panel * k + p) * columns
+            for row in range(first_row, min(first_row + BLOCK_ROWS, len(c)), ROWS):
+                at = row * c.shape[1] + panel * columns
+                if row < whole:
+                    from_a = row * a_row + p * a_step
+                    tile_product(a, from_a, a_row, a_step, panels, b_at, c, at, c.shape[1], steps, p > 0)
+                else:
+                    tile_product(edge, p, k, 1, panels, b_at, c, at, c.shape[1], steps, p > 0)
+
+
+@njit(cache=True)
+def _tasks(panels, c):
+    return -(-len(c) // BLOCK_ROWS) * -(-len(panels) // BLOCK_PANELS)
+
+
+@njit(cache=True)
+def _in_one_thread(a, a_row, a_step, edge, whole, panels, c):
+    for task in range(_tasks(panels, c)):
+        _task(task, a, a_row, a_step, edge, whole, panels, c)
+
+
+@njit(cache=True, parallel=True)
+def _in_parallel(a, a_row, a_step, edge, whole, panels, c):
+    for task in prange(_tasks(panels, c)):
+        _task(task, a, a_row, a_step, edge, whole, panels, c)

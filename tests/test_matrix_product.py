@@ -1,0 +1,70 @@
+"""The deterministic matrix product: what it computes, and what its bits may depend on."""
+
+import numba
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from refimpl.matrix_product import BLOCK_K, BLOCK_ROWS, matrix_product
+from refimpl.microkernel import COLUMNS, ROWS
+
+SIZES = st.one_of(
+    st.integers(0, 3 * ROWS),
+    st.sampled_from([BLOCK_ROWS - 1, BLOCK_ROWS, BLOCK_ROWS + 1, BLOCK_K, BLOCK_K + 1, 2 * BLOCK_K + 3, 5 * COLUMNS]),
+)
+LAYOUTS = {
+    "rows": np.ascontiguousarray,
+    "columns": np.asfortranarray,
+    "every other": lambda x: np.repeat(np.repeat(x, 2, axis=0), 2, axis=1)[::2, ::2],
+    "backwards": lambda x: np.ascontiguousarray(x[::-1, ::-1])[::-1, ::-1],
+}
+
+
+@given(
+    m=SIZES, k=SIZES, n=SIZES, dtype=st.sampled_from([np.float32, np.float64]),
+    layouts=st.tuples(*[st.sampled_from(sorted(LAYOUTS))] * 2), seed=st.integers(0, 2**32 - 1),
+)  # fmt: skip
+def test_is_the_product_exactly_where_floats_are_exact(m, k, n, dtype, layouts, seed):
+    rng = np.random.default_rng(seed)
+    a, b = rng.integers(-9, 10, (m, k)), rng.integers(-9, 10, (k, n))
+    c = matrix_product(LAYOUTS[layouts[0]](a.astype(dtype)), LAYOUTS[layouts[1]](b.astype(dtype)))
+    assert c.dtype == dtype and c.shape == (m, n) and c.flags.c_contiguous
+    np.testing.assert_array_equal(c, a @ b)
+
+
+@given(m=SIZES, k=SIZES, n=SIZES, seed=st.integers(0, 2**32 - 1), data=st.data())
+def test_a_row_depends_on_nothing_but_itself(m, k, n, seed, data):
+    rng = np.random.default_rng(seed)
+    a, b = rng.standard_normal((m + 1, k), np.float32), rng.standard_normal((k, n + 1), np.float32)
+    whole = matrix_product(a, b)
+    i, j = data.draw(st.integers(0, m)), data.draw(st.integers(0, n))
+    np.testing.assert_array_equal(matrix_product(a[i : i + 1], b)[0], whole[i])
+    np.testing.assert_array_equal(matrix_product(a[i:], b), whole[i:])
+    np.testing.assert_array_equal(matrix_product(a, b[:, j:]), whole[:, j:])
+    np.testing.assert_array_equal(matrix_product(b.T, a.T).T, whole)
+
+
+@pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="one core")
+@pytest.mark.parametrize("shape", [(300, 700, 90), (8, 4096, 512), (1000, 64, 33)])
+def test_bits_do_not_depend_on_the_number_of_threads(shape):
+    m, k, n = shape
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((m, k), np.float32), rng.standard_normal((k, n), np.float32)
+    many = matrix_product(a, b)
+    threads = numba.get_num_threads()
+    try:
+        numba.set_num_threads(1)
+        one = matrix_product(a, b)
+    finally:
+        numba.set_num_threads(threads)
+    np.testing.assert_array_equal(one, many)
+
+
+@given(k=st.integers(1, 3000), seed=st.integers(0, 2**32 - 1))
+def test_rounding_stays_within_the_bound_of_a_sum(k, seed):
+    rng = np.random.default_rng(seed)
+    a, b = rng.standard_normal((3, k), np.float32), rng.standard_normal((k, 5), np.float32)
+    exact = a.astype(np.float64) @ b.astype(np.float64)
+    bound = k * np.finfo(np.float32).eps * (np.abs(a).astype(np.float64) @ np.abs(b).astype(np.float64))
+    assert (np.abs(matrix_product(a, b) - exact) <= bound).all()
