@@ -13,8 +13,9 @@ a dozen times. Here, with z = conv(x) and xhat = (z - mean) * inverse_std:
                5. the two products of the convolution's pullback
 
 For 2x2 max pooling, pass 2 also writes the z that won each window: pass 3 then reads these (a quarter of z), and pass
-4 finds the winner in its window by comparing with it. Statistics are kept by blocks of pixels (mean, sum of squared
-deviations from it) and merged pairwise after Chan et al. 1979, which does not cancel as E[z^2] - E[z]^2 does.
+4 finds the winner in its window by comparing with it. The winner also says whether y > 0, so neither y nor d is kept:
+both passes compute the mask again, with the same operations. Statistics are kept by blocks of pixels (mean, sum of
+squared deviations from it) and merged pairwise after Chan et al. 1979, which does not cancel as E[z^2] - E[z]^2 does.
 """
 
 import numpy as np
@@ -47,6 +48,7 @@ def conv_norm_relu(
     pullback(dy) -> (dx or None, dweight, dgamma, dbeta, dshortcut), and the new running statistics.
     Shapes and dtypes as in the plain operations; the caller, an encoder, has checked them.
     """
+    shape = x.shape  # the pullback keeps this, and not x: the padded copy is enough
     padded, z, mean, inverse_std, running = _convolve(x, weight, stride, padding, running, momentum, eps)
     c = z.shape[-1]
     y = empty(z.shape, z.dtype)
@@ -65,7 +67,7 @@ def conv_norm_relu(
         dweight = weight_gradient(padded, dz, weight.shape, pair(stride, "stride", 1))
         dx = None
         if need_dx:
-            dx = input_gradient(dz, weight, x.shape, pair(stride, "stride", 1), pair(padding, "padding", 0))
+            dx = input_gradient(dz, weight, shape, pair(stride, "stride", 1), pair(padding, "padding", 0))
         return dx, dweight, dgamma, dbeta, None if shortcut is None else d
 
     return y, pullback, running
@@ -76,6 +78,7 @@ def conv_norm_relu_pool(x, weight, gamma, beta, running, *, padding=1, need_dx=T
 
     pullback(dy) -> (dx or None, dweight, dgamma, dbeta).
     """
+    shape = x.shape  # the pullback keeps this, and not x: the padded copy is enough
     padded, z, mean, inverse_std, running = _convolve(x, weight, 1, padding, running, momentum, eps)
     n, h, w, c = z.shape
     y, best = (empty((n, h // 2, w // 2, c), z.dtype) for _ in range(2))
@@ -84,14 +87,13 @@ def conv_norm_relu_pool(x, weight, gamma, beta, running, *, padding=1, need_dx=T
 
     def pullback(dy):
         dy = np.ascontiguousarray(dy)
-        d = empty(y.shape, z.dtype)
-        sums = _partials(y, 2)
-        _masked_sums(dy.reshape(-1, c), y.reshape(-1, c), best.reshape(-1, c), mean, True, d.reshape(-1, c), sums)
+        sums = _partials(best, 2)
+        _masked_sums_pool(dy.reshape(-1, c), best.reshape(-1, c), scale, sums)
         coefficients, dgamma, dbeta = _backward_coefficients(sums, mean, inverse_std, gamma, z.size // c)
         dz = empty(z.shape, z.dtype)
-        _apply_coefficients_pool(d, best, z, coefficients, dz)
+        _apply_coefficients_pool(dy, best, z, scale, coefficients, dz)
         dweight = weight_gradient(padded, dz, weight.shape, (1, 1))
-        dx = input_gradient(dz, weight, x.shape, (1, 1), pair(padding, "padding", 0)) if need_dx else None
+        dx = input_gradient(dz, weight, shape, (1, 1), pair(padding, "padding", 0)) if need_dx else None
         return dx, dweight, dgamma, dbeta
 
     return y, pullback, running
@@ -208,6 +210,25 @@ def _masked_sums(dy, y, z, mean, activate, d, sums):
 
 
 @njit(cache=True, parallel=True)
+def _masked_sums_pool(dy, best, scale, sums):
+    """Pass 3 with 2x2 max pooling: the sums of d and of d (best - mean), where d = dy if y > 0; d is not written."""
+    total, c = best.shape
+    for task in prange(sums.shape[0]):
+        part = np.zeros((2, c), best.dtype)
+        for first in range(task * ROWS_A_TASK, min(total, (task + 1) * ROWS_A_TASK), BLOCK):
+            part[:] = 0
+            for m in range(first, min(total, first + BLOCK)):
+                for j in range(c):
+                    deviation = best[m, j] - scale[0, j]
+                    d = dy[m, j] if deviation * scale[1, j] + scale[2, j] > 0 else best.dtype.type(0)
+                    part[0, j] += d
+                    part[1, j] += d * deviation
+            for j in range(c):
+                sums[task, 0, j] += part[0, j]
+                sums[task, 1, j] += part[1, j]
+
+
+@njit(cache=True, parallel=True)
 def _apply_coefficients(d, z, coefficients, dz):
     """dz = a d + b (z - mean) + c; coefficients: rows mean, a, b, c."""
     total, c = z.shape
@@ -240,17 +261,18 @@ def _normalize_pool(z, coefficients, y, best):
 
 
 @njit(cache=True, parallel=True)
-def _apply_coefficients_pool(d, best, z, coefficients, dz):
+def _apply_coefficients_pool(dy, best, z, scale, coefficients, dz):
     """Pass 4 with 2x2 max pooling: d goes to the first pixel of its window whose z is the best one."""
     n, height, width, c = z.shape
-    _, h, w, _ = d.shape
+    _, h, w, _ = dy.shape
     zero = z.dtype.type(0)
     for row in prange(n * ((height + 1) // 2)):
         image, i = row // ((height + 1) // 2), row % ((height + 1) // 2)
         for q in range(w if i < h else 0):
             for j in range(c):
                 mean, a, b, shift = coefficients[0, j], coefficients[1, j], coefficients[2, j], coefficients[3, j]
-                left, top = a * d[image, i, q, j], best[image, i, q, j]
+                top = best[image, i, q, j]
+                left = a * dy[image, i, q, j] if (top - mean) * scale[1, j] + scale[2, j] > 0 else zero
                 for u, v in ((0, 0), (0, 1), (1, 0), (1, 1)):
                     value = z[image, 2 * i + u, 2 * q + v, j]
                     won = left if value == top else zero
