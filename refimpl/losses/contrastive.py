@@ -4,9 +4,11 @@ All but the oldest (`contrastive_loss`, a spring between two points) are one ide
 similarities of an anchor to its candidates are logits, softmax makes them a distribution over "which candidate is the
 positive?", and cross-entropy trains it. They differ in who the candidates are:
 
+    candidate_cross_entropy  any list of candidates, the positive anywhere among them         (the book's form)
     n_pair_loss              the positives of the other anchors; dot products
     info_nce                 negatives that the caller brings: a memory bank, a queue, hard ones
     nt_xent                  all other views in the batch; cosine over temperature            (SimCLR)
+    decoupled_contrastive    the same, the positive left out of the sum below                 (DCL)
     sup_con                  the same, with every item of the anchor's class as a positive    (SupCon)
     soft_nearest_neighbor    the same, but the positives compete together, by squared distance
 
@@ -20,8 +22,10 @@ import numpy as np
 
 from ..matrix_product import matrix_product
 from ..nn import l2_normalize, log_softmax
-from ..validation import FLOATS, check_array, check_number
-from .cross_entropy import check_labels, cross_entropy_rows
+from ..validation import check_array, check_number
+from .checks import check_embeddings, check_labels, same_label
+from .cross_entropy import cross_entropy_rows
+from .similarity import squared_distance
 
 
 def contrastive_loss(x1, x2, same, *, margin=1.0):
@@ -35,7 +39,7 @@ def contrastive_loss(x1, x2, same, *, margin=1.0):
     Raises ValueError for wrong shapes, non-finite values, `same` other than 0 or 1, a negative margin.
     Source: Hadsell, Chopra and LeCun 2006, equation 4. Some libraries omit the halves or do not square: compare first.
     """
-    x1, x2 = _embeddings(x1=x1, x2=x2)
+    x1, x2 = check_embeddings(x1=x1, x2=x2)
     margin = check_number(margin, "margin", minimum=0)
     same = check_array(same, "same", shape=(len(x1),)).astype(x1.dtype)
     if not np.isin(same, (0, 1)).all():
@@ -50,6 +54,30 @@ def contrastive_loss(x1, x2, same, *, margin=1.0):
     return float(loss), (dx1, -dx1)
 
 
+def candidate_cross_entropy(query, candidates, position, *, temperature=1.0):
+    """The book's training row: a query, candidates of which one is similar, and where that one stands.
+
+        logits_ij = q_i . c_ij / temperature            loss = mean cross-entropy of logits_i with label position_i
+
+    query       (n, d) float
+    candidates  (n, k, d), in any order; `data.candidate_rows` makes such rows
+    position    (n,) integers in [0, k): the row of the positive
+    Dot products as they come: normalise first where cosine is meant.
+    Returns loss (float), (dquery, dcandidates).
+    Raises ValueError for wrong shapes, non-finite values, positions outside [0, k), temperature <= 0.
+    Source: Aminian and Xu, "Machine Learning System Design Interview", 2023, chapter 2 (contrastive training).
+    """
+    (query,) = check_embeddings(query=query)
+    n, d = query.shape
+    candidates = check_array(candidates, "candidates", shape=(n, None, d), dtypes=[query.dtype], finite=True)
+    position = check_labels(position, n, classes=candidates.shape[1], name="position")
+    temperature = check_number(temperature, "temperature", above=0)
+    logits = np.einsum("nd,nkd->nk", query, candidates) / temperature
+    loss, dlogits = cross_entropy_rows(logits, position)
+    dlogits /= temperature
+    return loss, (np.einsum("nk,nkd->nd", dlogits, candidates), dlogits[:, :, None] * query[:, None, :])
+
+
 def n_pair_loss(anchor, positive):
     """Each anchor must find its own positive among all n positives.
 
@@ -59,7 +87,7 @@ def n_pair_loss(anchor, positive):
     Raises ValueError for wrong shapes or non-finite values.
     Source: Sohn 2016, equation 6, without its L2 penalty on the embeddings. It is one-way InfoNCE at temperature 1.
     """
-    anchor, positive = _embeddings(anchor=anchor, positive=positive)
+    anchor, positive = check_embeddings(anchor=anchor, positive=positive)
     loss, dlogits = cross_entropy_rows(matrix_product(anchor, positive.T), np.arange(len(anchor)))
     return loss, (matrix_product(dlogits, positive), matrix_product(dlogits.T, anchor))
 
@@ -76,24 +104,24 @@ def info_nce(query, positive, negatives, *, temperature):
     Raises ValueError for wrong shapes, non-finite values, temperature <= 0.
     Source: van den Oord, Li and Vinyals 2018, equation 4; He et al. 2020 (MoCo), equation 1.
     """
-    query, positive = _embeddings(query=query, positive=positive)
+    query, positive = check_embeddings(query=query, positive=positive)
     negatives = check_array(negatives, "negatives", ndim=(2, 3), dtypes=[query.dtype], finite=True)
     n, d = query.shape
     if negatives.shape[-1] != d or (negatives.ndim == 3 and len(negatives) != n):
         raise ValueError(f"negatives: expected shape (k, {d}) or ({n}, k, {d}), got {negatives.shape}")
     temperature = check_number(temperature, "temperature", above=0)
-    shared = negatives.ndim == 2
+    first = np.zeros(n, np.int64)
+    if negatives.ndim == 3:
+        candidates = np.concatenate([positive[:, None], negatives], axis=1)
+        loss, (dquery, dcandidates) = candidate_cross_entropy(query, candidates, first, temperature=temperature)
+        return loss, (dquery, dcandidates[:, 0], dcandidates[:, 1:])
     to_positive = np.sum(query * positive, axis=1, keepdims=True)
-    to_negatives = matrix_product(query, negatives.T) if shared else np.einsum("nd,nkd->nk", query, negatives)
-    logits = np.concatenate([to_positive, to_negatives], axis=1) / temperature
-    loss, dlogits = cross_entropy_rows(logits, np.zeros(n, np.int64))
+    logits = np.concatenate([to_positive, matrix_product(query, negatives.T)], axis=1) / temperature
+    loss, dlogits = cross_entropy_rows(logits, first)
     dlogits /= temperature
-    dfirst, drest = dlogits[:, :1], dlogits[:, 1:]
-    if shared:
-        dquery, dnegatives = matrix_product(drest, negatives), matrix_product(drest.T, query)
-    else:
-        dquery, dnegatives = np.einsum("nk,nkd->nd", drest, negatives), drest[:, :, None] * query[:, None, :]
-    return loss, (dquery + dfirst * positive, dfirst * query, dnegatives)
+    dpositive, drest = dlogits[:, :1] * query, dlogits[:, 1:]
+    dquery = matrix_product(drest, negatives) + dlogits[:, :1] * positive
+    return loss, (dquery, dpositive, matrix_product(drest.T, query))
 
 
 def nt_xent(z1, z2, *, temperature):
@@ -108,7 +136,7 @@ def nt_xent(z1, z2, *, temperature):
     Raises ValueError for wrong shapes, non-finite values, temperature <= 0.
     Source: Chen et al. 2020 (SimCLR), equation 1 and algorithm 1.
     """
-    z1, z2 = _embeddings(z1=z1, z2=z2)
+    z1, z2 = check_embeddings(z1=z1, z2=z2)
     n = len(z1)
     partner = np.concatenate([np.arange(n, 2 * n), np.arange(n)])
     z, unnormalise = l2_normalize(np.concatenate([z1, z2]))
@@ -116,6 +144,40 @@ def nt_xent(z1, z2, *, temperature):
     loss, ds = cross_entropy_rows(s, partner)
     dz = unnormalise(_through_similarities(ds, z, temperature))
     return loss, (dz[:n], dz[n:])
+
+
+def decoupled_contrastive(z1, z2, *, temperature):
+    """NT-Xent without the positive in its denominator: pull and push no longer weaken each other.
+
+        z, s as in `nt_xent`            loss = 1/2n sum_i  -s_{i, partner(i)} + log sum_{j != i, partner(i)} exp(s_ij)
+
+    In NT-Xent pull and push carry the factor 1 - p(partner), which is small when the positive is easy and negatives
+    are few (small batches); here it is gone. Per anchor NT-Xent is softplus of this, log(1 + exp(.)), so this one goes
+    below 0: to -2 / temperature + log(2n - 2) with negatives opposite the anchor. Collapsed: log(2n - 2).
+
+    z1, z2  (n, d) float, n >= 2. Normalised here; a zero vector stays zero.
+    Returns loss (float), (dz1, dz2).
+    Raises ValueError for wrong shapes, one row (no negatives), non-finite values, temperature <= 0.
+    Source: Yeh et al. 2022, "Decoupled contrastive learning", L_DC, without their optional weights of the positives.
+    """
+    z1, z2 = check_embeddings(z1=z1, z2=z2)
+    n = len(z1)
+    if n < 2:
+        raise ValueError(f"z1: expected at least 2 rows, the negatives of each other, got shape {z1.shape}")
+    rows, partner = np.arange(2 * n), np.concatenate([np.arange(n, 2 * n), np.arange(n)])
+    z, unnormalise = l2_normalize(np.concatenate([z1, z2]))
+    s, temperature = _similarities(z, temperature)
+    to_partner = s[rows, partner]
+    s[rows, partner] = -np.inf
+    log_p, _ = log_softmax(s)
+    # log sum = s_ij - log p_ij for any negative j; the nearest, where log p is small
+    j = np.argmax(s, axis=1)
+    loss = np.mean(s[rows, j] - log_p[rows, j] - to_partner)
+    ds = np.exp(log_p, out=log_p)
+    ds[rows, partner] = -1
+    ds /= z.dtype.type(2 * n)
+    dz = unnormalise(_through_similarities(ds, z, temperature))
+    return float(loss), (dz[:n], dz[n:])
 
 
 def sup_con(z, labels, *, temperature):
@@ -132,8 +194,8 @@ def sup_con(z, labels, *, temperature):
     Source: Khosla et al. 2020, equation 2 (L_out: the mean is outside the logarithm; L_in, inside, trains worse),
     without the constant factor temperature / base_temperature of the published code.
     """
-    (z,) = _embeddings(z=z)
-    positive = _same_label(labels, len(z)).astype(z.dtype)
+    (z,) = check_embeddings(z=z)
+    positive = same_label(labels, len(z)).astype(z.dtype)
     positives = positive.sum(axis=1, keepdims=True)
     anchor = positives > 0
     z, unnormalise = l2_normalize(z)
@@ -157,12 +219,12 @@ def soft_nearest_neighbor(z, labels, *, temperature):
     Raises ValueError for wrong shapes, non-finite values, temperature <= 0, or if no anchor has a positive.
     Source: Frosst, Papernot and Hinton 2019, equation 1, with the logarithms computed exactly instead of their epsilon.
     """
-    (z,) = _embeddings(z=z)
+    (z,) = check_embeddings(z=z)
     temperature = check_number(temperature, "temperature", above=0)
-    positive = _same_label(labels, len(z))
+    positive = same_label(labels, len(z))
     anchor = positive.any(axis=1)
-    squared = _squared_distances(z)
-    among_all = -squared / temperature
+    squared, through_squared = squared_distance(z, z)
+    among_all = -squared / z.dtype.type(temperature)
     np.fill_diagonal(among_all, -np.inf)
     among_positives = np.where(positive, among_all, -np.inf)[anchor]
     log_all, _ = log_softmax(among_all[anchor])
@@ -170,25 +232,10 @@ def soft_nearest_neighbor(z, labels, *, temperature):
     # log sum_P w - log sum_all w = (s_ij - log_positives_ij) - (s_ij - log_all_ij) for any positive j of i
     j = np.argmax(among_positives, axis=1)[:, None]
     log_ratio = np.take_along_axis(log_all, j, 1) - np.take_along_axis(log_positives, j, 1)
-    loss = -log_ratio.mean()
     ds = np.zeros_like(squared)
-    ds[anchor] = (np.exp(log_all) - np.exp(log_positives)) / z.dtype.type(anchor.sum())
-    # s_ij = -|z_i - z_j|^2 / T, and every pair stands at ij and at ji
-    pull = ds + ds.T
-    dz = (matrix_product(pull, z) - pull.sum(axis=1, keepdims=True) * z) * z.dtype.type(2 / temperature)
-    return float(loss), dz
-
-
-def _embeddings(**arrays):
-    """The named arrays as finite (n, d) of one dtype and one shape, n >= 1."""
-    checked = []
-    for name, array in arrays.items():
-        array = check_array(array, name, ndim=2, dtypes=FLOATS, finite=True, min_rows=1)
-        if checked and (array.shape != checked[0].shape or array.dtype != checked[0].dtype):
-            first = checked[0]
-            raise ValueError(f"{name}: expected {first.dtype} {first.shape}, got {array.dtype} {array.shape}")
-        checked.append(array)
-    return checked
+    ds[anchor] = (np.exp(log_positives) - np.exp(log_all)) / z.dtype.type(anchor.sum() * temperature)
+    left, right = through_squared(ds)
+    return float(-log_ratio.mean()), left + right
 
 
 def _similarities(z, temperature):
@@ -203,22 +250,3 @@ def _similarities(z, temperature):
 def _through_similarities(ds, z, temperature):
     """The pullback of s = z z^T / temperature: z_i stands in row i and in column i."""
     return matrix_product(ds + ds.T, z) / temperature
-
-
-def _same_label(labels, n):
-    """(n, n) bool: another row with the same label."""
-    labels = check_labels(labels, n)
-    same = labels[:, None] == labels[None, :]
-    np.fill_diagonal(same, False)
-    if not same.any():
-        raise ValueError("labels: expected at least two rows with one label, every label occurs once")
-    return same
-
-
-def _squared_distances(z):
-    """(n, n) squared Euclidean distances, a row at a time: no cancellation as in |x|^2 + |y|^2 - 2 x.y."""
-    squared = np.empty((len(z), len(z)), z.dtype)
-    for i, row in enumerate(z):
-        difference = z - row
-        squared[i] = np.einsum("nd,nd->n", difference, difference)
-    return squared

@@ -10,31 +10,58 @@ import numpy as np
 
 from ..nn import log_softmax
 from ..validation import FLOATS, check_array, check_number
+from .checks import check_labels
 
 
-def softmax_cross_entropy(logits, labels, *, label_smoothing=0.0):
+def softmax_cross_entropy(logits, labels, *, label_smoothing=0.0, class_weights=None):
     """Mean cross-entropy between softmax(logits) and the labels, and its gradient.
 
-        loss = -1/n sum_i sum_j t[i, j] log softmax(logits)[i, j]
-        t[i, j] = (1 - s) [j = labels_i] + s / c             s = label_smoothing, c classes
+        loss = - sum_ij w_j t_ij log softmax(logits)_ij / sum_i w_{label_i}
+        t_ij = (1 - s) [j = label_i] + s / c                         s = label_smoothing, c classes
 
-    logits  (n, c) float32 or float64, finite
-    labels  (n,) integers in [0, c)
+        dlogits_ik = (p_ik sum_j w_j t_ij - w_k t_ik) / sum_i w_{label_i}
+
+    logits         (n, c) float32 or float64, finite
+    labels         (n,) integers in [0, c)
+    class_weights  (c,) w >= 0, see `class_weights.class_balanced_weights`; None weighs all 1. Only their ratios matter:
+                   the mean is weighted, so that a batch of one class alone has its usual loss, whatever the weight
     Returns loss (float) and dlogits (n, c).
-    Raises ValueError for wrong shapes, non-finite logits, labels outside [0, c), smoothing outside [0, 1).
-    Source: label smoothing as in Szegedy et al. 2016, section 7 (uniform over all c classes, the true one included).
+    Raises ValueError for wrong shapes, non-finite logits, labels outside [0, c), smoothing outside [0, 1), negative
+    weights, or if all labels have weight 0.
+    Source: label smoothing as in Szegedy et al. 2016, section 7 (uniform over all c classes, the true one included);
+    the weighted mean as in torch's `cross_entropy`.
     """
-    logits = check_array(logits, "logits", ndim=2, dtypes=FLOATS, finite=True, min_rows=1)
-    labels = check_labels(labels, len(logits), classes=logits.shape[1])
+    logits, labels = check_logits(logits, labels)
     s = check_number(label_smoothing, "label_smoothing", minimum=0, below=1)
-    loss, dlogits = cross_entropy_rows(logits, labels)
-    if s == 0:
-        return loss, dlogits
-    # t = (1 - s) onehot + s / c: the loss is linear in t, so it is a blend of two losses
+    if s == 0 and class_weights is None:
+        return cross_entropy_rows(logits, labels)
     n, c = logits.shape
+    weights, total = weights_of(class_weights, labels, logits)
+    target = np.full((n, c), s / c, logits.dtype)
+    target[np.arange(n), labels] += 1 - s
+    target *= weights / total
     log_p, _ = log_softmax(logits)
-    uniform = -np.sum(log_p) / (n * c)
-    return float((1 - s) * loss + s * uniform), (1 - s) * dlogits + s * (np.exp(log_p) - 1 / c) / n
+    loss = -np.sum(target * log_p)
+    return float(loss), np.exp(log_p) * target.sum(axis=1, keepdims=True) - target
+
+
+def check_logits(logits, labels):
+    """`logits` as finite (n, c) and `labels` as (n,) int64 in [0, c), n >= 1."""
+    logits = check_array(logits, "logits", ndim=2, dtypes=FLOATS, finite=True, min_rows=1)
+    return logits, check_labels(labels, len(logits), classes=logits.shape[1])
+
+
+def weights_of(class_weights, labels, logits):
+    """The class weights (c,) in the dtype of the logits, 1 for None; and the sum of the weights of the labels."""
+    if class_weights is None:
+        class_weights = np.ones(logits.shape[1])
+    weights = check_array(class_weights, "class_weights", shape=(logits.shape[1],), finite=True).astype(logits.dtype)
+    if (weights < 0).any():
+        raise ValueError(f"class_weights: expected values >= 0, got {weights.min()}")
+    total = weights[labels].sum()
+    if total == 0:
+        raise ValueError("class_weights: expected at least one label with a weight above 0")
+    return weights, total
 
 
 def cross_entropy_rows(logits, labels):
@@ -46,13 +73,3 @@ def cross_entropy_rows(logits, labels):
     dlogits[rows, labels] -= 1
     dlogits /= len(logits)
     return float(loss), dlogits
-
-
-def check_labels(labels, n, classes=None):
-    """`labels` as (n,) int64; with `classes`, all within [0, classes)."""
-    labels = check_array(labels, "labels", shape=(n,))
-    if labels.dtype.kind not in "iu":
-        raise ValueError(f"labels: expected integers, got dtype {labels.dtype}")
-    if classes is not None and (labels.min() < 0 or labels.max() >= classes):
-        raise ValueError(f"labels: expected values in [0, {classes}), got {labels.min()} to {labels.max()}")
-    return labels.astype(np.int64)

@@ -1,8 +1,15 @@
-"""Focal loss: cross-entropy that looks away from what is already easy."""
+"""Focal loss: cross-entropy that looks away from what is already easy.
+
+A right answer of chance p costs -log p; many easy ones together outweigh the few hard ones. The factor (1 - p)^gamma
+makes an answer of 90% count 1/100 at gamma = 2. In two forms: independent yes-or-no outputs (a sigmoid each, as in the
+paper), and one label out of many (softmax).
+"""
 
 import numpy as np
 
+from ..nn import log_softmax
 from ..validation import FLOATS, check_array, check_number
+from .cross_entropy import check_logits, weights_of
 
 
 def focal_loss(logits, targets, *, alpha=0.25, gamma=2.0):
@@ -42,3 +49,43 @@ def focal_loss(logits, targets, *, alpha=0.25, gamma=2.0):
     weight = alpha_t * not_p**gamma
     dx = weight * (gamma * p * log_p - not_p)
     return float(np.mean(-weight * log_p)), sign * dx / logits.dtype.type(logits.size)
+
+
+def softmax_focal_loss(logits, labels, *, gamma=2.0, class_weights=None):
+    """Focal loss of one label out of c classes, weighted mean over the rows.
+
+        p = softmax(logits)_{i, label_i},  u = 1 - p        loss = - sum_i w_{label_i} u^gamma log p / sum_i w_{label_i}
+
+        d loss_i / d logits_ik = u^gamma (gamma p log p - u) ([k = label_i] - r_ik)
+        r_ik = p_ik / u for the other classes k, 0 for the label: softmax without the label
+
+    The gradient is written with r because p_ik / u stays a distribution when p -> 1 and u underflows.
+
+    logits         (n, c) float, finite, c >= 2
+    labels         (n,) integers in [0, c)
+    gamma          >= 0; 0 is `softmax_cross_entropy`
+    class_weights  as there
+    Returns loss (float) and dlogits (n, c).
+    Raises ValueError for wrong shapes, one class only, labels outside [0, c), gamma < 0, weights as there.
+    Source: Lin et al. 2017, equation 4, with softmax for p as their section 3 says it extends; two classes with logits
+    (0, x) are `focal_loss` of x without alpha.
+    """
+    logits, labels = check_logits(logits, labels)
+    if logits.shape[1] < 2:
+        raise ValueError(f"logits: expected at least two classes, got shape {logits.shape}")
+    gamma = logits.dtype.type(check_number(gamma, "gamma", minimum=0))
+    weights, total = weights_of(class_weights, labels, logits)
+    rows = np.arange(len(logits))
+    others = logits.copy()
+    others[rows, labels] = -np.inf
+    log_r, _ = log_softmax(others)
+    log_all, _ = log_softmax(logits)
+    log_p = log_all[rows, labels]
+    # p_k = u r_k for every other class k, so u without 1 - p; the likeliest k, where both logarithms are small
+    k = np.argmax(others, axis=1)
+    u = np.exp(log_all[rows, k] - log_r[rows, k])
+    weight = weights[labels] / total * u**gamma
+    slope = weight * (gamma * np.exp(log_p) * log_p - u)
+    dlogits = -slope[:, None] * np.exp(log_r)
+    dlogits[rows, labels] = slope
+    return float(-np.sum(weight * log_p)), dlogits

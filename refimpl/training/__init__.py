@@ -11,13 +11,12 @@ from .loop import Run, train
 from .moco import moco, moco_step
 from .probes import Probe, knn_predict, linear_probe, pooled_features, probe_predict
 from .simclr import Trained, simclr, simclr_step
-from .supervised import batch_hard, classification, supervised_contrastive, triplet
+from .supervised import classification, supervised_contrastive, triplet
 
 __all__ = [
     "Probe",
     "Run",
     "Trained",
-    "batch_hard",
     "classification",
     "knn_predict",
     "linear_probe",

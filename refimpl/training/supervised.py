@@ -1,7 +1,7 @@
 """Learning from labels: three ways to say "the same class is similar", one loop each.
 
     supervised_contrastive    each picture must find all others of its class in the batch          (sup_con)
-    triplet                   its farthest of the class must be nearer than its nearest of another (triplet_loss)
+    triplet                   its farthest of the class must be nearer than its nearest of another (mined_triplet_loss)
     classification            a linear layer must name the class                                   (cross-entropy)
 
 All take `draw`, a function of a numpy Generator that returns x (n, h, w, c) float32, ready for the encoder, and labels
@@ -10,8 +10,7 @@ All take `draw`, a function of a numpy Generator that returns x (n, h, w, c) flo
 
 import numpy as np
 
-from ..losses import softmax_cross_entropy, sup_con, triplet_loss
-from ..matrix_product import matrix_product
+from ..losses import batch_hard, mined_triplet_loss, softmax_cross_entropy, sup_con
 from ..nn import adamw, l2_normalize, linear, mlp, mlp_init, one_cycle_schedule, resnet, sgd
 from ..validation import check_integer, check_number
 from .loop import SHARES, cosine_rate, train, update
@@ -32,11 +31,7 @@ def triplet_step(params, state, x, labels, *, margin):
     """Loss, dparams, state of one batch, its triplets mined batch-hard. Hermans et al. 2017, equation 5."""
     h, encoder_pullback, state = resnet(params, state, x, training=True)
     z, unnormalise = l2_normalize(h)
-    anchor, positive, negative = batch_hard(z, labels)
-    loss, gradients = triplet_loss(z[anchor], z[positive], z[negative], margin=margin)
-    dz = np.zeros_like(z)
-    for rows, gradient in zip((anchor, positive, negative), gradients):
-        np.add.at(dz, rows, gradient)  # a picture stands in several triplets
+    loss, dz = mined_triplet_loss(z, batch_hard(z, labels), margin=margin)
     return loss, encoder_pullback(unnormalise(dz)), state
 
 
@@ -47,23 +42,6 @@ def classification_step(params, head, state, x, labels, *, label_smoothing):
     loss, dlogits = softmax_cross_entropy(logits, labels, label_smoothing=label_smoothing)
     dh, dweight, dbias = head_pullback(dlogits)
     return loss, encoder_pullback(dh), {"weight": dweight, "bias": dbias}, state
-
-
-def batch_hard(z, labels):
-    """Rows (anchors, positives, negatives): of each anchor the farthest of its class and the nearest of another.
-
-    z (n, d) of unit length, so that the most distant is the least similar. Anchors without both are left out; ties go
-    to the smaller row. Raises ValueError if none is left. Source: Hermans, Beyer and Leibe 2017 (arXiv:1703.07737).
-    """
-    labels = np.asarray(labels)
-    same = labels[:, None] == labels[None, :]
-    similarity = matrix_product(z, z.T)
-    positive = np.where(same & ~np.eye(len(z), dtype=bool), similarity, np.inf).argmin(axis=1)
-    negative = np.where(same, -np.inf, similarity).argmax(axis=1)
-    anchors = np.flatnonzero((same.sum(axis=1) > 1) & ~same.all(axis=1))
-    if not len(anchors):
-        raise ValueError("labels: expected a class with two rows, and another class")
-    return anchors, positive[anchors], negative[anchors]
 
 
 def supervised_contrastive(

@@ -24,6 +24,23 @@ def distance(a, b):
     return sqrt(sum((x - y) ** 2 for x, y in zip(a, b)))
 
 
+def weighted_cross_entropy(logits, labels, weights, smoothing):
+    total = 0.0
+    for row, y in zip(logits, labels):
+        for j, x in enumerate(row):
+            target = smoothing / len(row) + (1 - smoothing) * (j == y)
+            total -= weights[j] * target * (x - log_sum_exp(row))
+    return total / sum(weights[y] for y in labels)
+
+
+def softmax_focal(logits, labels, weights, gamma):
+    total = 0.0
+    for row, y in zip(logits, labels):
+        log_p = row[y] - log_sum_exp(row)
+        total -= weights[y] * (1 - exp(log_p)) ** gamma * log_p
+    return total / sum(weights[y] for y in labels)
+
+
 def contrastive(x1, x2, same, margin):
     total = 0.0
     for a, b, s in zip(x1, x2, same):
@@ -34,7 +51,25 @@ def contrastive(x1, x2, same, margin):
 
 def triplet(anchor, positive, negative, margin):
     terms = [max(0.0, distance(a, p) - distance(a, n) + margin) for a, p, n in zip(anchor, positive, negative)]
-    return sum(terms) / len(terms)
+    return sum(terms) / max(len(terms), 1)
+
+
+def triplets_of(labels):
+    """Every (anchor, positive, negative) that the labels allow, in order."""
+    n = range(len(labels))
+    pairs = [(a, p) for a in n for p in n if a != p and labels[a] == labels[p]]
+    return [(a, p, q) for a, p in pairs for q in n if labels[q] != labels[a]]
+
+
+def batch_all(z, labels, margin, mean_over):
+    terms = [distance(z[a], z[p]) - distance(z[a], z[n]) + margin for a, p, n in triplets_of(labels)]
+    violating = [t for t in terms if t > 0]
+    return sum(violating) / (max(len(violating), 1) if mean_over == "violating" else len(terms))
+
+
+def candidates(query, rows, position, temperature):
+    logits = [[dot(q, c) / temperature for c in row] for q, row in zip(query, rows)]
+    return cross_entropy(logits, position)
 
 
 def info_nce(query, positive, negatives_of, temperature):
@@ -52,6 +87,16 @@ def nt_xent(z1, z2, temperature):
         partner = (i + n) % (2 * n)
         others = [dot(z[i], z[j]) / temperature for j in range(2 * n) if j != i]
         total -= dot(z[i], z[partner]) / temperature - log_sum_exp(others)
+    return total / (2 * n)
+
+
+def decoupled(z1, z2, temperature):
+    z = [unit(a) for a in [*z1, *z2]]
+    n, total = len(z1), 0.0
+    for i in range(2 * n):
+        partner = (i + n) % (2 * n)
+        negatives = [dot(z[i], z[j]) / temperature for j in range(2 * n) if j not in (i, partner)]
+        total -= dot(z[i], z[partner]) / temperature - log_sum_exp(negatives)
     return total / (2 * n)
 
 

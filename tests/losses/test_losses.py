@@ -1,5 +1,7 @@
 """Every loss against its definition, its gradient against central differences, and what holds between the losses."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,7 +12,7 @@ from refimpl import losses
 from . import definitions
 
 seeds = st.integers(0, 2**32 - 1)
-sizes = st.integers(2, 7)
+sizes = st.integers(3, 7)
 
 
 def draw(seed, *shapes, dtype=np.float64):
@@ -25,6 +27,7 @@ def as_tuple(gradients):
 def labels_with_a_pair(seed, n):
     labels = np.random.default_rng(seed).integers(0, 3, n)
     labels[:2] = labels[0]
+    labels[2:3] = labels[0] + 1  # and another class, where there is room
     return labels
 
 
@@ -35,12 +38,34 @@ def cases(seed, n, d):
     labels = labels_with_a_pair(seed, n)
     same = np.random.default_rng(seed).integers(0, 2, n)
     classes = labels % d
+    weights = np.random.default_rng(seed + 2).uniform(0.1, 3, d)
+    position = labels % 3
     binary = np.random.default_rng(seed).integers(0, 2, (n, d))
-    return {
+    every = {
         "softmax_cross_entropy": (
             [x],
             lambda x: losses.softmax_cross_entropy(x, classes),
             lambda x: definitions.cross_entropy(x, classes),
+        ),
+        "softmax_cross_entropy weighted": (
+            [x],
+            lambda x: losses.softmax_cross_entropy(x, classes, label_smoothing=0.2, class_weights=weights),
+            lambda x: definitions.weighted_cross_entropy(x, classes, weights, 0.2),
+        ),
+        "softmax_focal_loss": (
+            [x],
+            lambda x: losses.softmax_focal_loss(x, classes, gamma=1.7, class_weights=weights),
+            lambda x: definitions.softmax_focal(x, classes, weights, 1.7),
+        ),
+        "candidate_cross_entropy": (
+            [x, own],
+            lambda *a: losses.candidate_cross_entropy(*a, position, temperature=0.6),
+            lambda *a: definitions.candidates(*a, position, 0.6),
+        ),
+        "decoupled_contrastive": (
+            [x, y],
+            lambda x, y: losses.decoupled_contrastive(x, y, temperature=0.4),
+            lambda x, y: definitions.decoupled(x, y, 0.4),
         ),
         "contrastive_loss": (
             [x, y],
@@ -93,6 +118,25 @@ def cases(seed, n, d):
             lambda x, y: definitions.distillation(x, y, 2.5),
         ),
     }
+    if n > 2:  # a triplet needs three rows
+        for mean_over in ("violating", "all"):
+            every[f"batch_all_triplet_loss {mean_over}"] = (
+                [x],
+                lambda x, mean_over=mean_over: losses.batch_all_triplet_loss(
+                    x, labels, margin=0.7, mean_over=mean_over
+                ),
+                lambda x, mean_over=mean_over: definitions.batch_all(x, labels, 0.7, mean_over),
+            )
+        for mine in (losses.batch_hard, losses.semi_hard):
+            chosen = mine(x, labels)
+            every[f"mined_triplet_loss {mine.__name__}"] = (
+                [x],
+                lambda x, chosen=chosen: losses.mined_triplet_loss(x, chosen, margin=0.7),
+                lambda x, chosen=chosen: (
+                    definitions.triplet(*(x[rows] for rows in chosen), 0.7) if len(chosen[0]) else 0
+                ),
+            )
+    return every
 
 
 NAMES = sorted(cases(0, 3, 4))
@@ -162,13 +206,205 @@ def test_focal_without_focus_is_cross_entropy(seed, n):
     np.testing.assert_allclose(dx, dlogits[:, 1], atol=1e-14)
 
 
+@given(seed=seeds, n=sizes, temperature=st.floats(0.05, 5))
+def test_nt_xent_is_softplus_of_decoupled(seed, n, temperature):
+    """Per anchor. The mean over one anchor and its mirror is compared: two pairs, the second the first's negatives."""
+    z1, z2 = draw(seed, (n, 4), (n, 4))
+    z = np.concatenate([z1, z2])
+    z /= np.linalg.norm(z, axis=1, keepdims=True)
+    s = z @ z.T / temperature
+    i, partner = np.arange(2 * n), (np.arange(2 * n) + n) % (2 * n)
+    positive = s[i, partner]
+    s[i, i] = s[i, partner] = -np.inf
+    decoupled = np.log(np.exp(s).sum(axis=1)) - positive
+    value, _ = losses.decoupled_contrastive(z1, z2, temperature=temperature)
+    np.testing.assert_allclose(value, decoupled.mean(), rtol=1e-9, atol=1e-9)
+    value, _ = losses.nt_xent(z1, z2, temperature=temperature)
+    np.testing.assert_allclose(value, np.logaddexp(0, decoupled).mean(), rtol=1e-9, atol=1e-12)
+
+
+@given(seed=seeds, n=sizes, k=st.integers(1, 4))
+def test_the_position_of_the_positive_does_not_matter(seed, n, k):
+    """The book's shuffled row is InfoNCE with the row's own negatives: value and gradients, back in their places."""
+    query, candidates = draw(seed, (n, 4), (n, k + 1, 4))
+    value, (dquery, dpositive, dnegatives) = losses.info_nce(
+        query, candidates[:, 0], candidates[:, 1:], temperature=0.3
+    )
+    order = np.random.default_rng(seed).permuted(np.tile(np.arange(k + 1), (n, 1)), axis=1)
+    shuffled = np.take_along_axis(candidates, order[:, :, None], axis=1)
+    other, (dq, dcandidates) = losses.candidate_cross_entropy(
+        query, shuffled, np.argmin(order, axis=1), temperature=0.3
+    )
+    np.testing.assert_allclose(other, value, rtol=1e-12)
+    np.testing.assert_allclose(dq, dquery, atol=1e-12)
+    expected = np.take_along_axis(np.concatenate([dpositive[:, None], dnegatives], axis=1), order[:, :, None], axis=1)
+    np.testing.assert_allclose(dcandidates, expected, atol=1e-12)
+
+
+@given(seed=seeds, n=sizes, gamma=st.floats(0, 5))
+def test_softmax_focal_of_two_classes_is_the_sigmoid_form(seed, n, gamma):
+    (x,) = draw(seed, (n,))
+    targets = np.random.default_rng(seed).integers(0, 2, n)
+    value, dlogits = losses.softmax_focal_loss(np.stack([0 * x, 3 * x], axis=1), targets, gamma=gamma)
+    other, dx = losses.focal_loss(3 * x, targets, alpha=None, gamma=gamma)
+    np.testing.assert_allclose(value, other, rtol=1e-10)
+    np.testing.assert_allclose(dlogits[:, 1], dx, atol=1e-12)
+    np.testing.assert_allclose(dlogits[:, 0], -dx, atol=1e-12)
+
+
+@given(seed=seeds, n=sizes)
+def test_softmax_focal_without_focus_is_cross_entropy(seed, n):
+    (x,) = draw(seed, (n, 4))
+    rng = np.random.default_rng(seed)
+    labels, weights = rng.integers(0, 4, n), rng.uniform(0.1, 2, 4)
+    for class_weights in (None, weights):
+        value, dx = losses.softmax_focal_loss(x, labels, gamma=0.0, class_weights=class_weights)
+        other, expected = losses.softmax_cross_entropy(x, labels, class_weights=class_weights)
+        np.testing.assert_allclose(value, other, rtol=1e-12)
+        np.testing.assert_allclose(dx, expected, atol=1e-12)
+
+
+@given(seed=seeds, scale=st.floats(1e-3, 1e3), smoothing=st.floats(0, 0.9))
+def test_only_the_ratios_of_class_weights_matter(seed, scale, smoothing):
+    (x,) = draw(seed, (5, 3))
+    rng = np.random.default_rng(seed)
+    labels, weights = rng.integers(0, 3, 5), rng.uniform(0.1, 2, 3)
+    value, dx = losses.softmax_cross_entropy(x, labels, class_weights=weights, label_smoothing=smoothing)
+    other, expected = losses.softmax_cross_entropy(x, labels, class_weights=scale * weights, label_smoothing=smoothing)
+    np.testing.assert_allclose(value, other, rtol=1e-10)
+    np.testing.assert_allclose(dx, expected, atol=1e-12)
+
+
+@given(seed=seeds)
+def test_a_class_of_weight_2_counts_like_two_copies(seed):
+    (x,) = draw(seed, (6, 3))
+    labels = np.random.default_rng(seed).integers(0, 3, 6)
+    value, _ = losses.softmax_cross_entropy(x, labels, class_weights=[1, 2, 1])
+    twice = np.concatenate([np.arange(6), np.flatnonzero(labels == 1)])
+    np.testing.assert_allclose(value, losses.softmax_cross_entropy(x[twice], labels[twice])[0], rtol=1e-12)
+
+
+counts = st.lists(st.integers(0, 10**6), min_size=1, max_size=8).filter(any).map(np.array)
+
+
+@given(counts=counts, beta=st.floats(0, 0.999999))
+def test_class_balanced_weights(counts, beta):
+    weights = losses.class_balanced_weights(counts, beta=beta)
+    present = counts > 0
+    assert (weights[~present] == 0).all() and (weights[present] > 0).all()
+    np.testing.assert_allclose(weights[present].mean(), 1)
+    # the effective number is the sum of the series 1 + beta + ... + beta^(n - 1)
+    effective = np.array([np.sum(beta ** np.arange(min(n, 10**5), dtype=float)) for n in counts[present]])
+    if counts.max() <= 10**5 or beta < 0.999:
+        np.testing.assert_allclose(weights[present] * effective, weights[present][0] * effective[0], rtol=1e-6)
+
+
+def test_class_balanced_weights_at_their_ends():
+    counts = np.array([1, 10, 100])
+    np.testing.assert_allclose(losses.class_balanced_weights(counts, beta=0.0), 1)
+    inverse = 3 / counts / np.sum(1 / counts)
+    np.testing.assert_allclose(losses.class_balanced_weights(counts, beta=1 - 1e-9), inverse, rtol=1e-6)
+
+
+# name: a loss of a batch (n, 4) and labels, its result unchanged when the rows are put into another order
+BATCH = {
+    "sup_con": lambda z, labels: losses.sup_con(z, labels, temperature=0.4),
+    "soft_nearest_neighbor": lambda z, labels: losses.soft_nearest_neighbor(z, labels, temperature=1.3),
+    "batch_all_triplet_loss": lambda z, labels: losses.batch_all_triplet_loss(z, labels),
+    "batch_hard": lambda z, labels: losses.mined_triplet_loss(z, losses.batch_hard(z, labels), margin=1.0),
+    "semi_hard": lambda z, labels: losses.mined_triplet_loss(z, losses.semi_hard(z, labels, margin=1.0), margin=1.0),
+    "softmax_cross_entropy": lambda z, labels: losses.softmax_cross_entropy(z, labels % 4),
+    "softmax_focal_loss": lambda z, labels: losses.softmax_focal_loss(z, labels % 4),
+}
+
+
+@pytest.mark.parametrize("name", BATCH)
+@given(seed=seeds, n=sizes)
+def test_the_order_of_the_batch_does_not_matter(name, seed, n):
+    (z,) = draw(seed, (n, 4))
+    labels = labels_with_a_pair(seed, n)
+    order = np.random.default_rng(seed).permutation(n)
+    value, dz = BATCH[name](z, labels)
+    other, permuted = BATCH[name](z[order], labels[order])
+    np.testing.assert_allclose(other, value, rtol=1e-12)
+    np.testing.assert_allclose(permuted, dz[order], atol=1e-12)
+
+
+@pytest.mark.parametrize("loss", [losses.nt_xent, losses.decoupled_contrastive])
+@given(seed=seeds, n=sizes)
+def test_views_may_be_exchanged_and_pairs_reordered(loss, seed, n):
+    z1, z2 = draw(seed, (n, 4), (n, 4))
+    order = np.random.default_rng(seed).permutation(n)
+    value, (dz1, dz2) = loss(z1, z2, temperature=0.4)
+    other, (d2, d1) = loss(z2[order], z1[order], temperature=0.4)
+    np.testing.assert_allclose(other, value, rtol=1e-12)
+    np.testing.assert_allclose(d1, dz1[order], atol=1e-12)
+    np.testing.assert_allclose(d2, dz2[order], atol=1e-12)
+
+
+@given(seed=seeds, scale=st.floats(1e-3, 1e3))
+def test_normalised_losses_ignore_lengths_and_their_gradients_are_tangent(seed, scale):
+    (z, other) = draw(seed, (6, 4), (6, 4))
+    labels = labels_with_a_pair(seed, 6)
+    stretch = np.random.default_rng(seed).uniform(0.5, 2, (6, 1)) * scale
+    for loss in (losses.nt_xent, losses.decoupled_contrastive):
+        value, (dz, _) = loss(z, other, temperature=0.4)
+        np.testing.assert_allclose(loss(stretch * z, other, temperature=0.4)[0], value, rtol=1e-9)
+        np.testing.assert_allclose(np.sum(dz * z, axis=1), 0, atol=1e-12)
+    value, dz = losses.sup_con(z, labels, temperature=0.4)
+    np.testing.assert_allclose(losses.sup_con(stretch * z, labels, temperature=0.4)[0], value, rtol=1e-9)
+    np.testing.assert_allclose(np.sum(dz * z, axis=1), 0, atol=1e-12)
+
+
+@given(seed=seeds)
+def test_distance_losses_ignore_shifts(seed):
+    z, shift = draw(seed, (6, 4), (1, 4))
+    labels = labels_with_a_pair(seed, 6)
+    for name in ("soft_nearest_neighbor", "batch_all_triplet_loss", "batch_hard"):
+        value, dz = BATCH[name](z, labels)
+        np.testing.assert_allclose(BATCH[name](z + 10 * shift, labels)[0], value, rtol=1e-9)
+        np.testing.assert_allclose(dz.sum(axis=0), 0, atol=1e-12)
+
+
+def test_nt_xent_of_4096_pairs_takes_arrays_of_n_squared_values_and_no_more():
+    """8192^2 float32 are 268 MB; pairs with their 16 dimensions each would be 16 times that."""
+    n, d = 4096, 16
+    z1, z2 = draw(0, (n, d), (n, d), dtype=np.float32)
+    tracemalloc.start()
+    value, (dz1, _) = losses.nt_xent(z1, z2, temperature=0.5)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4.5 * 4 * (2 * n) ** 2
+    # rows against the definition
+    z = np.concatenate([z1, z2]).astype(np.float64)
+    z /= np.linalg.norm(z, axis=1, keepdims=True)
+    total = 0.0
+    for i in range(2 * n):
+        s = z @ z[i] / 0.5
+        total += np.log(np.exp(s).sum() - np.exp(s[i])) - s[(i + n) % (2 * n)]
+    np.testing.assert_allclose(value, total / (2 * n), rtol=1e-5)
+    assert np.isfinite(dz1).all()
+
+
 def test_collapsed_embeddings_give_the_values_of_guessing():
     n, k = 6, 9
     z = np.ones((n, 4))
     np.testing.assert_allclose(losses.nt_xent(z, z, temperature=0.1)[0], np.log(2 * n - 1))
     np.testing.assert_allclose(losses.info_nce(z, z, np.ones((k, 4)), temperature=0.1)[0], np.log(k + 1))
     np.testing.assert_allclose(losses.n_pair_loss(z, z)[0], np.log(n))
+    np.testing.assert_allclose(losses.candidate_cross_entropy(z, np.ones((n, k, 4)), np.arange(n))[0], np.log(k))
+    np.testing.assert_allclose(losses.decoupled_contrastive(z, z, temperature=0.1)[0], np.log(2 * n - 2))
+    labels = np.arange(n) % 2
+    np.testing.assert_allclose(losses.sup_con(z, labels, temperature=0.1)[0], np.log(n - 1))
+    np.testing.assert_allclose(
+        losses.soft_nearest_neighbor(z, labels, temperature=0.1)[0], np.log((n - 1) / (n / 2 - 1))
+    )
+    np.testing.assert_allclose(losses.softmax_cross_entropy(z, labels)[0], np.log(4))
+    np.testing.assert_allclose(losses.softmax_focal_loss(z, labels, gamma=2.0)[0], 0.75**2 * np.log(4))
     np.testing.assert_allclose(losses.triplet_loss(z, z, z, margin=0.2)[0], 0.2)
+    for mean_over in ("violating", "all"):
+        np.testing.assert_allclose(losses.batch_all_triplet_loss(z, labels, margin=0.2, mean_over=mean_over)[0], 0.2)
+    np.testing.assert_allclose(losses.mined_triplet_loss(z, losses.batch_hard(z, labels), margin=0.2)[0], 0.2)
     np.testing.assert_allclose(losses.contrastive_loss(z, z, np.zeros(n), margin=0.6)[0], 0.18)
 
 
@@ -203,6 +439,16 @@ def test_extreme_inputs_stay_finite(scale, dtype):
         losses.focal_loss(x, (x > 0)),
         losses.focal_loss(x, (x < 0), gamma=0.0),
         losses.distillation_loss(x, y, temperature=0.01),
+        losses.softmax_cross_entropy(x, labels, class_weights=[0, 1e-6, 1e6, 1], label_smoothing=0.1),
+        losses.softmax_focal_loss(x, labels),
+        losses.softmax_focal_loss(x, x.argmax(axis=1), gamma=0.3),
+        losses.softmax_focal_loss(x, x.argmin(axis=1), gamma=5.0, class_weights=[1, 2, 3, 4]),
+        losses.candidate_cross_entropy(x, np.stack([y, z, x], axis=1), labels, temperature=0.01),
+        losses.decoupled_contrastive(x, y, temperature=0.01),
+        losses.batch_all_triplet_loss(x, labels),
+        losses.batch_all_triplet_loss(x, labels, mean_over="all"),
+        losses.mined_triplet_loss(x, losses.batch_hard(x, labels)),
+        losses.mined_triplet_loss(x, losses.semi_hard(x, labels)),
     ]
     for value, gradients in results:
         assert np.isfinite(value)
@@ -228,6 +474,28 @@ X = np.ones((3, 2))
         (lambda: losses.sup_con(X, [0, 1, 2], temperature=1.0), "labels: .*every label occurs once"),
         (lambda: losses.contrastive_loss(X, X, [0, 1, 2]), "same: expected only 0 and 1"),
         (lambda: losses.triplet_loss(X, X, X, margin=-1), "margin"),
+        (lambda: losses.softmax_cross_entropy(X, [0, 1, 1], class_weights=[1, 1, 1]), r"class_weights: expected shape"),
+        (
+            lambda: losses.softmax_cross_entropy(X, [0, 1, 1], class_weights=[1, -1]),
+            "class_weights: expected values >= 0",
+        ),
+        (
+            lambda: losses.softmax_cross_entropy(X, [0, 0, 0], class_weights=[0, 1]),
+            "class_weights: expected at least one",
+        ),
+        (lambda: losses.softmax_focal_loss(X[:, :1], [0, 0, 0]), "logits: expected at least two classes"),
+        (lambda: losses.softmax_focal_loss(X, [0, 0, 0], gamma=-1), "gamma"),
+        (lambda: losses.class_balanced_weights([0, 0]), "counts: expected integers >= 0, not all 0"),
+        (lambda: losses.class_balanced_weights([1.0]), "counts: expected integers"),
+        (lambda: losses.class_balanced_weights([1, -1]), "counts: expected integers"),
+        (lambda: losses.class_balanced_weights([1], beta=1.0), "beta"),
+        (lambda: losses.candidate_cross_entropy(X, X[:, None], [0, 0, 1]), r"position: expected values in \[0, 1\)"),
+        (lambda: losses.candidate_cross_entropy(X, X, [0, 0, 0]), r"candidates: expected shape \(3, any, 2\)"),
+        (lambda: losses.decoupled_contrastive(X[:1], X[:1], temperature=1.0), "z1: expected at least 2 rows"),
+        (lambda: losses.soft_nearest_neighbor(X, [0, 1, 2], temperature=1.0), "labels: .*every label occurs once"),
+        (lambda: losses.soft_nearest_neighbor(1e200 * X * [[0], [1], [1]], [0, 1, 1], temperature=1.0), "overflows"),
+        (lambda: losses.batch_all_triplet_loss(X, [0, 0, 0]), "labels: expected a class with two rows, and another"),
+        (lambda: losses.batch_all_triplet_loss(X, [0, 0, 1], mean_over="some"), "mean_over: expected one of"),
         (lambda: losses.focal_loss(X, X[:2]), r"targets: expected shape \(3, 2\)"),
         (lambda: losses.focal_loss(X, X, alpha=2.0), "alpha"),
         (lambda: losses.distillation_loss(X, X[:, :1], temperature=1.0), "teacher_logits"),

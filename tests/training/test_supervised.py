@@ -1,12 +1,10 @@
-"""Learning from labels: each loop lowers its loss and finds the classes; hard triplets are the hard ones."""
+"""Learning from labels: each loop lowers its loss and finds the classes."""
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from refimpl.nn import linear, resnet
-from refimpl.training import batch_hard, classification, knn_predict, supervised_contrastive, triplet
+from refimpl.training import classification, knn_predict, supervised_contrastive, triplet
 from refimpl.training.supervised import triplet_step
 
 from .small import CLASSES, LABELS, draw_labelled, draw_view, encoder
@@ -55,28 +53,3 @@ def test_the_triplet_step_sums_over_all_triplets_of_a_picture():
 
     slope = (step(1e-6)[0] - step(-1e-6)[0]) / 2e-6
     assert slope == pytest.approx(np.sum(step(0.0)[1]["head/weight"] * way), rel=1e-4)
-
-
-@given(st.integers(0, 2**32 - 1), st.integers(2, 12), st.integers(2, 4))
-def test_batch_hard_finds_the_hardest(seed, n, classes):
-    rng = np.random.default_rng(seed)
-    z = rng.standard_normal((n, 5)).astype(np.float32)
-    z /= np.linalg.norm(z, axis=1, keepdims=True)
-    labels = rng.integers(0, classes, n)
-    expected = []
-    for i in range(n):
-        alike = [j for j in range(n) if j != i and labels[j] == labels[i]]
-        others = [j for j in range(n) if labels[j] != labels[i]]
-        if alike and others:
-            expected.append((i, min(alike, key=lambda j: z[i] @ z[j]), max(others, key=lambda j: z[i] @ z[j])))
-    if not expected:
-        with pytest.raises(ValueError, match="labels"):
-            batch_hard(z, labels)
-        return
-    anchors, positives, negatives = batch_hard(z, labels)
-    np.testing.assert_array_equal(anchors, [e[0] for e in expected])
-    for found, column in ((positives, 1), (negatives, 2)):
-        wanted = np.array([e[column] for e in expected])
-        a, b = (np.sum(z[anchors] * z[rows], axis=1) for rows in (found, wanted))
-        np.testing.assert_allclose(a, b, atol=1e-6)
-        assert np.all((labels[found] == labels[anchors]) == (column == 1)) and np.all(found != anchors)
