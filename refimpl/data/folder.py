@@ -24,7 +24,7 @@ import PIL
 from ..files import atomic_write
 from ..images import decode, resize
 from ..images.preprocess import MODES
-from ..validation import check_array, check_choice, check_integer, check_number
+from ..validation import check_choice, check_integer
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 SPLITS = ("train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval")
@@ -73,26 +73,6 @@ def load_folder(source, *, split=None, size=None, mode="stretch", progress=None,
     number = {name: label for label, name in enumerate(class_names)}
     labels = np.array([number[class_of[name]] for name in names], np.int64)
     return ImageSet(images, labels, class_names, names, tuple(skipped + broken), str(source))
-
-
-def split_by_class(labels, fraction, seed):
-    """Row numbers (rest, held_out), the second with `fraction` of every class, drawn with `seed`; both sorted.
-
-    labels     (n,) integers
-    fraction   0 < fraction < 1; a class of m gives round(fraction * m), but at least 1 and at most m - 1; a class of
-               one picture stays whole in the rest
-    """
-    labels = check_array(labels, "labels", ndim=1, min_rows=1)
-    if labels.dtype.kind not in "iu":
-        raise ValueError(f"labels: expected integers, got dtype {labels.dtype}")
-    fraction = check_number(fraction, "fraction", above=0.0, below=1.0)
-    rng = np.random.default_rng(seed)
-    held_out = np.zeros(len(labels), bool)
-    for label in np.unique(labels):
-        rows = rng.permutation(np.flatnonzero(labels == label))
-        if len(rows) > 1:
-            held_out[rows[: min(max(round(fraction * len(rows)), 1), len(rows) - 1)]] = True
-    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
 
 class FileTree:
