@@ -1,8 +1,9 @@
-"""What the scripts' command lines share: one-line errors, and progress bars."""
+"""What the scripts' command lines share: one-line errors, early ones where possible, and progress bars."""
 
 import argparse
 import contextlib
 import sys
+import tempfile
 import time
 
 from tqdm import tqdm
@@ -27,6 +28,18 @@ def one_line_errors(parser):
         parser.error(" ".join(str(error).split()))
     except KeyboardInterrupt:
         parser.exit(130, f"\n{parser.prog}: interrupted\n")
+
+
+def check_writable(parser, name, path):
+    """End with an error now, and not after the work, if the file `path` of argument `name` cannot be written then."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(None, "it is a folder")
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        parser.error(f"{name}: {path} cannot be written ({error.strerror})")
 
 
 class Stages:

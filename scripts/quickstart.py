@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from command_line import Parser, Stages, one_line_errors
+from command_line import Parser, Stages, check_writable, one_line_errors
 from quickstart_report import draw_results, write_report
 from retrieval import MEASURES, means, measure, rank
 
@@ -120,6 +120,8 @@ def folder(path, settings, seed, progress):
         train, test = (whole._replace(images=whole.images[r], labels=whole.labels[r]) for r in (kept, held_out))
     if len(test.images) < 2 or len(train.images) < 2:
         raise ValueError(f"--data {path}: expected at least two pictures to train on and two to search")
+    if np.bincount(test.labels).max() < 2:
+        raise ValueError(f"--data {path}: expected two pictures or more of a class among those that are searched")
     for name, reason in (*train.skipped, *test.skipped):
         print(f"skipped {name}: {reason}")
     return labelled(Path(path).name, train, test)
@@ -317,8 +319,10 @@ def arguments():
 def main():
     parser, args = arguments()
     stages = Stages()
+    check_writable(parser, "--out", args.out / "report.html")
+    if args.json is not None:
+        check_writable(parser, "--json", args.json)
     with one_line_errors(parser):
-        args.out.mkdir(parents=True, exist_ok=True)
         outcome = run(args, stages)
         with atomic_write(args.out / "metrics.json") as file:
             file.write((json.dumps(outcome.metrics, indent=2) + "\n").encode())

@@ -153,7 +153,7 @@ def _result_row(sheet, collection, queries, results, q, methods):
     query = int(queries[q])
     sheet.add(query, collection.test[query])
     grades = collection.grades(queries[q : q + 1])[0]
-    strips = []
+    strips, values = [], []
     for m, method in enumerate(methods):
         ids, scores, _ = results[method]
         cards = []
@@ -167,11 +167,11 @@ def _result_row(sheet, collection, queries, results, q, methods):
             )
         switch = f' data-method="{m}"{" hidden" if m else ""}' if len(methods) > 1 else ""
         strips.append(f'<div class="strip"{switch}>{"".join(cards)}</div>')
-    value = results[methods[0]][2]["ndcg@10"][q]
+        values.append(f"<div{switch}>nDCG@10 {results[method][2]['ndcg@10'][q]:.2f}</div>")
     name = html.escape(collection.labels[query])
     return (
         f'<div class=row><figure class="query card">{sheet.figure(query, collection.labels[query])}'
-        f"<figcaption>{name}<br>nDCG@10 {value:.2f}</figcaption></figure><div>{''.join(strips)}</div></div>"
+        f"<figcaption>{name}{''.join(values)}</figcaption></figure><div>{''.join(strips)}</div></div>"
     )
 
 

@@ -5,8 +5,8 @@ const switches = document.querySelectorAll(".switch button");
 for (const button of switches) {
   button.onclick = () => {
     for (const other of switches) other.setAttribute("aria-pressed", other === button);
-    for (const strip of document.querySelectorAll(".strip[data-method]")) {
-      strip.hidden = strip.dataset.method !== button.dataset.method;
+    for (const part of document.querySelectorAll("div[data-method]")) {
+      part.hidden = part.dataset.method !== button.dataset.method;
     }
   };
 }

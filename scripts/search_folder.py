@@ -12,7 +12,7 @@ import html
 from pathlib import Path
 
 import numpy as np
-from command_line import Parser, Stages, one_line_errors
+from command_line import Parser, Stages, check_writable, one_line_errors
 from quickstart import PHOTOGRAPHS, train_encoder
 from report_page import Sheet, picture_card, section, write_page
 
@@ -68,7 +68,12 @@ def stored_encoder(args, stages):
 def updated_index(args, encoder, stages):
     """The index of the folder as it is now, written back if anything has changed."""
     path, mark = args.index / "table.npz", fingerprint(encoder)
-    table = load_table(path) if path.exists() else None
+    table = None
+    if path.exists():
+        try:
+            table = load_table(path)
+        except ValueError as error:  # it only saves time
+            print(f"{error}; building it anew")
     if table is None or table.encoder != mark:  # embeddings of another encoder are not comparable
         table = empty_table(mark, len(encoder.weights["head/bias"]))
     with stages.stage("indexing", "pic") as progress:
@@ -79,6 +84,8 @@ def updated_index(args, encoder, stages):
     print(f"{len(indexed.table.names)} pictures: {embedded} embedded, {kept} kept, {removed} removed")
     for name, reason in indexed.skipped:
         print(f"skipped {name}: {reason}")
+    if not len(indexed.table.names):
+        raise ValueError(f"{args.folder}: expected at least one readable picture, found none")
     return indexed.table
 
 
@@ -140,6 +147,8 @@ def main():
         query = decode(args.query)  # before any long work
         if args.crop is not None:
             query = crop(query, args.box)
+        check_writable(parser, "--index", args.index / "table.npz")
+        check_writable(parser, "--out", args.out)
         encoder = stored_encoder(args, stages)
         table = updated_index(args, encoder, stages)
         rows, scores = search(table, encoder, query, args.k)

@@ -154,3 +154,17 @@ def test_paths_and_wrong_arguments(tmp_path):
         decode(3)
     with pytest.raises(ValueError, match="max_pixels"):
         decode(data, max_pixels=0)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("kind, mode", [kind[:2] for kind in zoo.KINDS])
+def test_a_file_cut_off_at_any_byte_is_refused_unless_every_pixel_is_there(kind, mode):
+    data, _ = zoo.make(kind, mode, 4, 5, 3)
+    whole = decode(data)
+    for length in range(len(data)):
+        try:
+            pixels = decode(data[:length], name="cut")
+        except ValueError as error:
+            assert str(error).startswith("cut: ")
+        else:
+            np.testing.assert_array_equal(pixels, whole)

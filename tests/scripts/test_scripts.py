@@ -75,6 +75,9 @@ def test_search_folder_finds_the_picture_and_embeds_only_once(tmp_path):
     assert "cats/2.png" in (tmp_path / "page.html").read_text(encoding="utf-8")
     second = run("search_folder.py", *arguments, "--crop", "2,2,10,10", "--out", tmp_path / "page.html")
     assert "0 embedded, 8 kept" in second.stdout
+    (tmp_path / "pictures" / ".refimpl-index" / "table.npz").write_bytes(b"damaged")
+    third = run("search_folder.py", *arguments, "--out", tmp_path / "page.html")
+    assert "building it anew" in third.stdout and "8 embedded, 0 kept" in third.stdout
 
 
 @pytest.mark.parametrize(
@@ -91,11 +94,18 @@ def test_search_folder_finds_the_picture_and_embeds_only_once(tmp_path):
         ("search_folder.py", ["no/such/folder", "--query", "x.png"], "no/such/folder: no such folder"),
         ("search_folder.py", ["{tmp}", "--query", "{tmp}/none.png"], "none.png"),
         ("search_folder.py", ["{tmp}"], "--query"),
+        ("quickstart.py", ["--out", "{tmp}/file"], "--out"),
+        ("quickstart.py", ["--json", "{tmp}", "--out", "{tmp}/out"], "--json"),
+        ("quickstart.py", ["--data", "{tmp}/pictures", "--steps", "1", "--out", "{tmp}/out"], "of a class"),
+        ("search_folder.py", ["{tmp}", "--query", "{tmp}/pictures/test/cats/0.png", "--out", "{tmp}"], "--out"),
         ("search_folder.py", ["{tmp}", "--query", "x.png", "--crop", "1,2,3"], "--crop: expected X,Y,W,H"),
         ("search_folder.py", ["{tmp}", "--query", "x.png", "-k", "0"], "-k: expected at least 1"),
     ],
 )
 def test_wrong_arguments_end_in_one_line(tmp_path, script, arguments, words):
+    (tmp_path / "file").write_text("not a folder")
+    for split in ("train", "test"):  # one picture a class: no query has anything to find
+        write_folder(tmp_path / "pictures" / split, count=1)
     done = run(script, *(argument.replace("{tmp}", str(tmp_path)) for argument in arguments), status=2)
     lines = done.stderr.strip().splitlines()
     assert len(lines) == 1 and words in lines[0] and "Traceback" not in done.stderr
