@@ -23,7 +23,7 @@ from .candidates import offer
 from .index import METRICS, Index, thread_count
 from .panels import pack_vectors, rounding_error, whole_tiles
 
-BLOCK = 128  # queries that share a panel while it is in the cache: 64 KB of them at d = 128
+BLOCK = 128 // ROWS * ROWS  # queries that share a panel while it is in the cache: 64 KB of them at d = 128
 SEGMENTS = 8  # of the database, if there are only a few blocks of queries
 RANKED_AT_A_TIME = 1 << 22  # distances that `rank_all` holds: 16 MB of them
 

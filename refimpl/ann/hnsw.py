@@ -249,6 +249,7 @@ class HNSWIndex(Index):
             if levels[highest] > top:
                 entry, top = highest, int(levels[highest])
             done += len(batch)
+            self._report(done / n)
         self._top = np.array([entry, top])
         self._apart = np.flatnonzero(~_reached(self._ground, entry)) if n else np.empty(0, np.int64)
 

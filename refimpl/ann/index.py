@@ -17,8 +17,9 @@ rounded to float32: it is a function of the two vectors alone, the same in every
 are ordered by it, then by id.
 
 A search among few open rows (`allow`) would spend its budget on closed ones. If there are no more of them than a
-scan can afford, it scans them, exactly; otherwise the budget grows by 1 / (their share), so that as many open rows
-are met.
+scan can afford, it scans them; otherwise the budget grows by 1 / (their share), so that as many open rows
+are met. A query for which the structure has fewer than k neighbours, though there are k, scans as well: removing
+rows never makes an answer shorter.
 
 A subclass gives `_build()` for a structure over self._vectors[: self._built]; `_candidates(queries, k, open_rows,
 share)` for ids of neighbours in it, -1 for none; `_scan_limit()`, how many open rows a search rather scans; and in
@@ -26,20 +27,18 @@ share)` for ids of neighbours in it, -1 for none; `_scan_limit()`, how many open
 """
 
 import contextlib
-import hashlib
-import json
 from typing import NamedTuple
 
 import numba
 import numpy as np
 from numba import njit, prange
 
-from ..files import atomic_write
 from ..validation import check_array, check_choice, check_integer
 from .candidates import offer, squared_distance
+from .storage import read_arrays, write_arrays
 
 METRICS = ("l2", "cosine", "ip")
-_MAGIC = b"refimpl index 1\n"
+_ROWS = ("_vectors", "_ids", "_live")  # the table, as arrays
 
 
 class Neighbors(NamedTuple):
@@ -97,6 +96,7 @@ class Index:
     """fit, add, remove, search, save, load; see the head of this file."""
 
     _STRUCTURE = ()  # names of attributes that are arrays
+    _progress = None  # whom `_report` tells, during a build
 
     def __init__(self, metric, **settings):
         self.metric = check_choice(metric, "metric", METRICS)
@@ -112,8 +112,14 @@ class Index:
         self._check_fitted()
         return self._ids[self._live]
 
-    def fit(self, vectors, ids=None, *, threads=None):
-        """Forget everything and index vectors (n, d), n >= 0, under `ids` (n,) or 0 to n - 1 -> self."""
+    def fit(self, vectors, ids=None, *, threads=None, progress=None):
+        """Forget everything and index vectors (n, d), n >= 0, under `ids` (n,) or 0 to n - 1 -> self.
+
+        threads    of the kernels; None: as many as Numba has
+        progress   called as progress(done, total) while the structure is built, total = n, at last with done = total.
+                   `done` / `total` is about the share of the work. An exception that it raises ends the fit, and
+                   leaves an index that is not fitted.
+        """
         vectors = check_array(vectors, "vectors", ndim=2, finite=True)
         if vectors.shape[1] < 1:
             raise ValueError(f"vectors: expected at least one column, got shape {vectors.shape}")
@@ -122,25 +128,26 @@ class Index:
         self._dimension, self._largest_norm = vectors.shape[1], 0.0
         self._vectors, self._ids, self._live = stored[:0], ids[:0], np.zeros(0, bool)
         self._append(stored, ids, norms)
-        with thread_count(threads):
-            self._rebuild()
+        self._rebuild(threads, progress)
         return self
 
-    def add(self, vectors, ids=None, *, threads=None):
-        """Add vectors (n, d) under `ids` (n,), which must be new; None: the numbers after the largest. O(rows)."""
+    def add(self, vectors, ids=None, *, threads=None, progress=None):
+        """Add vectors (n, d) under `ids` (n,), which must be new; None: the numbers after the largest. O(rows).
+
+        Every so often this builds the structure anew: then `threads` and `progress` are those of `fit`.
+        """
         self._check_fitted()
         vectors = check_array(vectors, "vectors", shape=(None, self._dimension), finite=True)
         stored, norms = self._normal_form(vectors, "vectors")
         ids = self._new_ids(ids, len(vectors), self.ids)
         regrown = self._append(stored, ids, norms)
         if regrown or 8 * (len(self._ids) - self._built) > self._built + 2048:
-            with thread_count(threads):
-                self._rebuild()
+            self._rebuild(threads, progress)
         else:
             self._changed()
 
-    def remove(self, ids, *, threads=None):
-        """Remove the vectors with these ids, each of which must be there."""
+    def remove(self, ids, *, threads=None, progress=None):
+        """Remove the vectors with these ids, each of which must be there; `threads` and `progress` as for `add`."""
         self._check_fitted()
         ids = self._check_ids(ids)
         rows = self._rows_of(ids)
@@ -148,8 +155,7 @@ class Index:
             raise ValueError(f"ids: expected ids that are in the index, got {ids[rows < 0][0]}")
         self._live[rows] = False
         if 2 * self._live.sum() < len(self._live):
-            with thread_count(threads):
-                self._rebuild()
+            self._rebuild(threads, progress)
         else:
             self._changed()
 
@@ -175,6 +181,11 @@ class Index:
             tail = self._built + np.flatnonzero(open_rows[self._built :])
             candidates = self._candidates(queries, k, open_rows, n_open / self._built)
             candidates = np.concatenate([candidates, self._scan(queries, k, tail)], 1)
+            short = np.flatnonzero((candidates >= 0).sum(1) < k)
+            if len(short):
+                found = self._scan(queries[short], k, np.flatnonzero(open_rows))
+                candidates[short] = -1
+                candidates[short, : found.shape[1]] = found
         found, distances = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), np.inf, np.float32)
         rows = self._rows_of(candidates)
         _measure(self._vectors, rows, self._ids, queries, METRICS.index(self.metric), found, distances)
@@ -206,16 +217,16 @@ class Index:
         if self._dimension is None:
             raise ValueError("index: expected one that was fitted, got one that is empty; call fit first")
 
-    def _check_ids(self, ids):
-        ids = check_array(ids, "ids", ndim=1)
+    def _check_ids(self, ids, name="ids"):
+        ids = check_array(ids, name, ndim=1)
         if ids.size and ids.dtype.kind not in "iu":
-            raise ValueError(f"ids: expected integers, got dtype {ids.dtype}")
+            raise ValueError(f"{name}: expected integers, got dtype {ids.dtype}")
         ids = ids.astype(np.int64)
         if ids.size and ids.min() < 0:
-            raise ValueError(f"ids: expected numbers >= 0, got {ids.min()}")
+            raise ValueError(f"{name}: expected numbers >= 0, got {ids.min()}")
         unique, count = np.unique(ids, return_counts=True)
         if (count > 1).any():
-            raise ValueError(f"ids: expected distinct ids, got {unique[count > 1][0]} twice")
+            raise ValueError(f"{name}: expected distinct ids, got {unique[count > 1][0]} twice")
         return ids
 
     def _new_ids(self, ids, n, present):
@@ -249,8 +260,8 @@ class Index:
         if self.metric == "ip":
             regrown = len(norms) > 0 and norms.max() > self._largest_norm
             stored = np.concatenate([self._vectors[:, : self._dimension], stored])
-            if regrown:
-                self._largest_norm = float(norms.max())
+            if regrown:  # by a tenth at least, so that vectors of ever larger norms cost O(log) builds too
+                self._largest_norm = max(float(norms.max()), 1.1 * self._largest_norm)
             squares = (stored.astype(np.float64) ** 2).sum(1)
             last = np.sqrt(np.maximum(self._largest_norm**2 - squares, 0)).astype(np.float32)
             self._vectors = np.concatenate([stored, last[:, None]], 1)
@@ -260,13 +271,26 @@ class Index:
         self._live = np.concatenate([self._live, np.ones(len(ids), bool)])
         return regrown
 
-    def _rebuild(self):
+    def _rebuild(self, threads, progress):
         if not self._live.all():
             self._vectors, self._ids = self._vectors[self._live], self._ids[self._live]
             self._live = np.ones(len(self._ids), bool)
-        self._built = len(self._ids)
-        self._build()
+        self._built, self._progress = len(self._ids), progress
+        try:
+            with thread_count(threads):
+                self._build()
+            self._report(1.0)
+        except BaseException:
+            self._dimension = None  # half a structure is none
+            raise
+        finally:
+            self._progress = None
         self._changed()
+
+    def _report(self, share):
+        """For `_build` to call: this share of the work is done."""
+        if self._progress is not None:
+            self._progress(int(share * self._built), self._built)
 
     def _changed(self):
         """After every change of the rows."""
@@ -294,56 +318,28 @@ class Index:
                 raise ValueError(f"allow: expected a mask over {len(self)} vectors, got {len(allow)}")
             open_rows[self._live] = allow
         else:
-            rows = self._rows_of(self._check_ids(allow))
+            rows = self._rows_of(self._check_ids(allow, "allow"))
             open_rows[rows[rows >= 0]] = True
         return open_rows
 
-    # Files: the format's name, a checksum, a line of JSON, and the arrays, each at a multiple of 64 bytes.
+    # Files; storage.py has their format.
 
     def save(self, path):
-        """Write the index to `path` in one step."""
+        """Write the index to `path` in one step: whoever reads it finds all of it, or what was there before."""
         self._check_fitted()
-        arrays, parts, at = {}, [], 0
-        for name in ("_vectors", "_ids", "_live", *self._STRUCTURE):
-            array = np.ascontiguousarray(getattr(self, name))
-            arrays[name] = {"dtype": array.dtype.str, "shape": array.shape, "offset": at}
-            parts.append(array.tobytes() + bytes(-array.nbytes % 64))
-            at += len(parts[-1])
         state = {"dimension": self._dimension, "built": self._built, "largest_norm": self._largest_norm}
-        head = {"index": type(self).__name__, "settings": self._settings, "state": state, "arrays": arrays, "bytes": at}
-        header = json.dumps(head).encode()
-        digest = hashlib.sha256(header)
-        for part in parts:
-            digest.update(part)
-        start = b"".join([_MAGIC, digest.hexdigest().encode(), b"\n", header, b"\n"])
-        with atomic_write(path) as file:
-            file.write(start + bytes(-len(start) % 64))
-            for part in parts:
-                file.write(part)
+        about = {"index": type(self).__name__, "settings": self._settings, "state": state}
+        write_arrays(path, about, {name: getattr(self, name) for name in (*_ROWS, *self._STRUCTURE)})
 
     @classmethod
     def load(cls, path):
-        """The index that was saved to `path`, its arrays mapped from the file; ValueError if the file is not whole."""
-        with open(path, "rb") as file:
-            magic, digest, header = (file.readline() for _ in range(3))
-            start = file.tell() + -file.tell() % 64
-        if magic != _MAGIC:
-            raise ValueError(f"path: expected an index, got {path}")
-        data = np.memmap(path, np.uint8, "c")[start:]
-        check = hashlib.sha256(header[:-1])
-        check.update(data)
-        if check.hexdigest().encode() + b"\n" != digest:
-            raise ValueError(f"path: expected a whole index, got {path}, whose checksum does not match")
-        head = json.loads(header)
-        if head["index"] != cls.__name__:
-            raise ValueError(f"path: expected a {cls.__name__}, got a {head['index']}")
-        index = cls(**head["settings"])
-        for name, item in head["arrays"].items():
-            dtype, shape = np.dtype(item["dtype"]), tuple(item["shape"])
-            size = int(np.prod(shape)) * dtype.itemsize
-            array = np.asarray(data[item["offset"] : item["offset"] + size]).view(dtype).reshape(shape)
+        """The index that was saved to `path`, its arrays mapped from the file; ValueError if a byte is not as saved."""
+        about, arrays = read_arrays(path)
+        if about["index"] != cls.__name__:
+            raise ValueError(f"path: expected a {cls.__name__}, got a {about['index']}")
+        index, state = cls(**about["settings"]), about["state"]
+        for name, array in arrays.items():
             setattr(index, name, array)
-        state = head["state"]
         index._dimension, index._built, index._largest_norm = state["dimension"], state["built"], state["largest_norm"]
         index._changed()
         return index

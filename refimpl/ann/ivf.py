@@ -29,7 +29,7 @@ from .index import METRICS, Index, _measure
 from .kmeans import assign, group_by_label, kmeans
 from .panels import pack_vectors
 
-CHUNK = 64  # queries that a list is multiplied with in one task
+CHUNK = 64 // ROWS * ROWS  # queries that a list is multiplied with in one task: whole tiles
 SCORES = 1 << 23  # scores in the buffer, about: 32 MB
 SAMPLE = 64  # vectors for each centroid that the clustering learns from
 
@@ -164,6 +164,7 @@ class IVFIndex(Index):
             self._center = self._vectors.mean(0, dtype=np.float64).astype(np.float32)
         shifted = self._vectors - self._center
         self._centroids = coarse_centroids(shifted, self.lists or int(4 * np.sqrt(n)), self.seed)
+        self._report(0.8)
         labels = assign(shifted, self._centroids)
         self._list_starts, self._panels, self._biases, self._lane_rows = make_lists(
             shifted, labels, len(self._centroids)

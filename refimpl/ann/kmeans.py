@@ -27,7 +27,7 @@ from .candidates import squared_distance
 from .index import thread_count
 from .panels import pack_vectors, whole_tiles
 
-BLOCK = 64  # vectors that share a panel: 32 KB of them at d = 128
+BLOCK = 64 // ROWS * ROWS  # vectors that share a panel: 32 KB of them at d = 128. Whole tiles: they write every row
 
 
 class KMeans(NamedTuple):

@@ -198,6 +198,7 @@ class LSHIndex(Index):
             values, _ = self._hash(self._project(self._vectors[start : start + 4096]), costs=False)
             sums = (values.astype(np.uint64) * self._multipliers).sum(2, dtype=np.uint64)
             keys[:, start : start + 4096] = (sums >> self._key_shift()).T
+            self._report(start / n)
         _fill_tables(keys, self._starts, self._rows)
 
     def _key_shift(self):
@@ -231,7 +232,5 @@ class LSHIndex(Index):
         values, costs = self._hash(self._project(queries))
         probes = int(np.ceil(self.probes / share))
         tables = self._starts, self._rows, self._multipliers, self._key_shift()
-        _search_tables(
-            self._vectors, self._ids, open_rows, *tables, values, costs, queries, probes, found, squared
-        )
+        _search_tables(self._vectors, self._ids, open_rows, *tables, values, costs, queries, probes, found, squared)
         return found

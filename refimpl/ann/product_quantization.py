@@ -156,6 +156,7 @@ class IVFPQIndex(Index):
         shifted = self._vectors - self._center
         self._centroids = coarse_centroids(shifted, self.lists or int(4 * np.sqrt(n)), self.seed)
         labels = assign(shifted, self._centroids)
+        self._report(0.3)
         self._code_rows, self._starts = group_by_label(labels, len(self._centroids))
         residuals = shifted[self._code_rows] - self._centroids[labels[self._code_rows]]
         rng = np.random.default_rng(self.seed)
@@ -163,8 +164,10 @@ class IVFPQIndex(Index):
         self._rotation = np.eye(d, dtype=np.float32)
         if self.rotation == "opq":
             self._rotation = train_rotation(sample, m, self.bits, self.seed)
+            self._report(0.6)
         self._centroids, residuals = self._centroids @ self._rotation, residuals @ self._rotation
         self._codebooks = train_codebooks(sample @ self._rotation, m, self.bits, self.seed)
+        self._report(0.9)
         self._codes = encode(residuals, self._codebooks)
         decoded = decode(self._codes, self._codebooks, d).astype(np.float64)
         own = self._centroids[labels[self._code_rows]]
@@ -182,7 +185,8 @@ class IVFPQIndex(Index):
         rotated = np.stack([(q - self._center) @ self._rotation for q in queries]) if len(queries) else queries
         m, n_lists = len(self._codebooks), len(self._centroids)
         own, wanted = _padded(rotated, m), min(k, int(open_rows[: self._built].sum()))
-        rows, todo = np.full((len(queries), max(k, self.rerank)), -1, np.int64), np.arange(len(queries))
+        kept = min(max(k, self.rerank), max(k, self._built))
+        rows, todo = np.full((len(queries), kept), -1, np.int64), np.arange(len(queries))
         probed = min(int(np.ceil(self.probes / share)), n_lists)
         while len(todo):
             found, squared = rows[todo], np.full((len(todo), rows.shape[1]), np.inf, np.float32)

@@ -28,7 +28,7 @@ most.
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import get_num_threads, njit, prange
 
 from ..validation import check_integer
 from .candidates import dot, met_by_none, offer, squared_distance
@@ -197,7 +197,11 @@ class RPForestIndex(Index):
         self._leaves = np.zeros((self.trees, n), np.int32)
         self._reach = np.sqrt(np.max(_squares(self._vectors), initial=0, keepdims=True))  # of the longest vector
         seeds = np.random.SeedSequence(self.seed).generate_state(self.trees, np.uint64)
-        _grow_forest(self._vectors, seeds, self._normals, self._offsets, self._leaves)
+        at_once = get_num_threads()
+        for first in range(0, self.trees, at_once):
+            some = slice(first, first + at_once)
+            _grow_forest(self._vectors, seeds[some], self._normals[some], self._offsets[some], self._leaves[some])
+            self._report(min(1.0, (first + at_once) / self.trees))
 
     def _scan_limit(self):
         return 4 * self.leaf_size * (self.max_leaves or 1)

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from refimpl.ann.kdtree import LANES, build_tree, open_tree, range_tree, search_tree
+from refimpl.ann.kdtree_build import LANES, build_tree
+from refimpl.ann.kdtree_search import open_tree, range_tree, search_tree
 
 
 def distances_by_definition(points, queries):

@@ -1,0 +1,257 @@
+"""The kd-tree's cuts and its layout in memory: points -> Tree.
+
+The cut: the midpoint of the points' bounding box (sliding midpoint, Maneewongvatana and Mount 1999), which makes fat
+cells. The box is that of the points, not of the cell, so both sides get a point and no cut is wasted on empty space.
+Points that crowd together geometrically would make a deep tree of it: beyond depth 2 log2 n + 8 it is at the median,
+so that a build takes O(n log n) whatever the data. Points that coincide are never cut: they share a leaf of any
+size.
+
+Layout in memory. Nodes are in preorder: the left child of node i is node i + 1.
+
+    axis (nodes,) int32         the axis that is cut; a leaf holds minus the number of its blocks
+    link (nodes,) int32         the right child; in a leaf its first block
+    planes (nodes, 2) float64   the largest coordinate on the left, and the smallest on the right, of the cut
+    blocks (blocks, d, LANES)   coordinates, dimension by dimension: one vector load takes one coordinate of LANES
+                                points; float32, or float64 where the last is computed ("ip"). Leaves lie in the order
+                                of the tree, so near in space is near in memory.
+    rows (blocks, LANES) int32  which row of the data a lane holds, -1 for padding
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import get_num_threads, njit, prange
+
+LANES = 16  # points in a block: two vectors of eight float64 on AVX-512
+
+
+class Tree(NamedTuple):
+    """What a search reads; shapes in the head of this file.
+
+    depth: of the deepest leaf. roots: 1, or 2 if the last node is a leaf on its own, which every search scans.
+    """
+
+    axis: np.ndarray
+    link: np.ndarray
+    planes: np.ndarray
+    blocks: np.ndarray
+    rows: np.ndarray
+    depth: int
+    roots: int
+
+
+# `points` (n, d) and `rows` (n,) are reordered in place, so that each subtree is a range of them.
+
+
+@njit(cache=True)
+def _widest(points, start, end):
+    """The axis on which points[start:end] spread most, and their least and largest value there."""
+    axis, axis_low, axis_high, width = 0, 0.0, 0.0, -1.0
+    for j in range(points.shape[1]):
+        low = high = points[start, j]
+        for i in range(start + 1, end):
+            low = min(low, points[i, j])
+            high = max(high, points[i, j])
+        if high - low > width:
+            axis, axis_low, axis_high, width = j, low, high, high - low
+    return axis, axis_low, axis_high
+
+
+@njit(cache=True)
+def _median(points, start, end, axis):
+    """The median of points[start:end, axis] by Hoare's selection, O(end - start) on average."""
+    values = points[start:end, axis].copy()
+    first, last, middle = 0, len(values) - 1, len(values) // 2
+    while first < last:
+        pivot, i, j = values[(first + last) // 2], first, last
+        while i <= j:
+            while values[i] < pivot:
+                i += 1
+            while values[j] > pivot:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                i += 1
+                j -= 1
+        if middle <= j:
+            last = j
+        elif middle >= i:
+            first = i
+        else:
+            break
+    return values[middle]
+
+
+@njit(cache=True)
+def _split_value(points, start, end, axis, low, high, balanced):
+    """The midpoint of low and high, or the median if `balanced`, but low < split <= high: both sides get a point."""
+    split = _median(points, start, end, axis) if balanced else 0.5 * low + 0.5 * high
+    if split <= low:  # half of the points are at low, or no number lies between low and high
+        split = high
+        for i in range(start, end):
+            if low < points[i, axis] < split:
+                split = points[i, axis]
+    return split
+
+
+@njit(cache=True)
+def _partition(points, rows, spare, spare_rows, start, end, axis, split):
+    """Move the points below `split` to the front, order kept -> where the others begin, and both edges of the gap."""
+    d = points.shape[1]
+    left, right = start, start
+    low_edge, high_edge = -np.inf, np.inf
+    for i in range(start, end):
+        value, row = points[i, axis], rows[i]
+        below = value < split
+        # Every point is written to both sides, and one of the two moves on: no branch to mispredict.
+        for j in range(d):
+            x = points[i, j]
+            points[left, j] = x
+            spare[right, j] = x
+        rows[left] = row
+        spare_rows[right] = row
+        left += below
+        right += not below
+        low_edge = max(low_edge, value if below else -np.inf)
+        high_edge = min(high_edge, np.inf if below else value)
+    for i in range(end - left):
+        for j in range(d):
+            points[left + i, j] = spare[start + i, j]
+        rows[left + i] = spare_rows[start + i]
+    return left, low_edge, high_edge
+
+
+@njit(cache=True)
+def _grow(points, rows, spare, spare_rows, start, end, depth, depth_limit, leaf_size, at, axis, link, planes):
+    """Write the nodes of the tree over points[start:end], in preorder, from node `at` on -> their end, greatest depth.
+
+    Links count from `at`. A leaf: axis = -(number of points), link = its first point, planes[0] = its depth.
+    """
+    todo = np.empty((4 * depth_limit, 4), np.int64)  # start, end, the node it is the right child of, depth
+    todo[0, 0], todo[0, 1], todo[0, 2], todo[0, 3] = start, end, -1, depth
+    n_todo, node, deepest = 1, at, depth
+    while n_todo:
+        n_todo -= 1
+        start, end, parent, depth = todo[n_todo, 0], todo[n_todo, 1], todo[n_todo, 2], todo[n_todo, 3]
+        deepest = max(deepest, depth)
+        if parent >= 0:
+            link[parent] = node - at
+        j, low, high = (0, 0.0, 0.0) if end - start <= leaf_size else _widest(points, start, end)
+        if low == high:
+            axis[node] = start - end
+            link[node] = start
+            planes[node, 0] = depth
+        else:
+            split = _split_value(points, start, end, j, low, high, depth >= depth_limit)
+            middle, low_edge, high_edge = _partition(points, rows, spare, spare_rows, start, end, j, split)
+            axis[node], planes[node, 0], planes[node, 1] = j, low_edge, high_edge
+            for right in range(2):  # the left child is taken from the pile next
+                at_top = n_todo + 1 - right
+                todo[at_top, 0] = start if not right else middle
+                todo[at_top, 1] = middle if not right else end
+                todo[at_top, 2] = node if right else -1
+                todo[at_top, 3] = depth + 1
+            n_todo += 2
+        node += 1
+    return node, deepest
+
+
+@njit(cache=True, parallel=True)
+def _grow_branches(
+    points, rows, spare, spare_rows, starts, ends, depths, depth_limit, leaf_size, axis, link, planes, grown
+):
+    """One subtree a branch. m points make fewer than 2 m nodes: that from point s on has room from node 2 s on."""
+    for b in prange(len(starts)):
+        first, depth = 2 * starts[b], depths[b]
+        grown[b, 0] = first
+        state = points, rows, spare, spare_rows
+        limits = depth, depth_limit, leaf_size
+        grown[b, 1], grown[b, 2] = _grow(*state, starts[b], ends[b], *limits, first, axis, link, planes)
+
+
+@njit(cache=True, parallel=True)
+def _splice_branches(
+    grown, axis, link, planes, points, rows, places, first_blocks, out_axis, out_link, out_planes, blocks, out_rows
+):
+    """Copy the nodes of each branch to its place in the tree, and the points of its leaves into their blocks."""
+    d = points.shape[1]
+    for b in prange(len(places)):
+        begin, at, block = grown[b, 0], places[b], first_blocks[b]
+        for node in range(begin, grown[b, 1]):
+            if axis[node] >= 0:
+                out_axis[at], out_link[at] = axis[node], places[b] + link[node]
+                out_planes[at, 0], out_planes[at, 1] = planes[node, 0], planes[node, 1]
+            else:
+                start, size = link[node], -axis[node]
+                n_blocks = (size + LANES - 1) // LANES
+                out_axis[at], out_link[at] = -n_blocks, block
+                out_planes[at, 0], out_planes[at, 1] = 0.0, 0.0
+                for i in range(n_blocks * LANES):
+                    lane = i % LANES
+                    out_rows[block + i // LANES, lane] = rows[start + i] if i < size else -1
+                    for j in range(d):
+                        blocks[block + i // LANES, j, lane] = points[start + i, j] if i < size else 0.0
+                block += n_blocks
+            at += 1
+
+
+def build_tree(points, *, leaf_size=LANES):
+    """The Tree over points (n, d), float32 or float64, which it reorders. O(d n log n) time, n d numbers of scratch.
+
+    The top is cut by one thread until there is work for all, then the branches grow independently. A node depends on
+    its points alone, so the tree is the same whatever the number of threads.
+    """
+    n, d = points.shape
+    if n == 0:
+        return hang_leaf(None, points, np.empty(0, np.int32))
+    rows = np.arange(n, dtype=np.int32)
+    depth_limit = 2 * n.bit_length() + 8
+    axis, link = np.empty(4 * n, np.int32), np.empty(4 * n, np.int32)  # untouched room costs nothing
+    planes, top = np.empty((4 * n, 2)), 2 * n
+    state = points, rows, np.empty_like(points), np.empty_like(rows)
+    share = max(leaf_size, n // (4 * get_num_threads()))
+    top_end, _ = _grow(*state, 0, n, 0, depth_limit, share, top, axis, link, planes)
+    top_axis, top_link = axis[top:top_end].copy(), link[top:top_end].copy()
+    branches = np.flatnonzero(top_axis < 0)
+    starts = top_link[branches].astype(np.int64)
+    grown = np.empty((len(starts), 3), np.int64)  # first node, end of nodes, depth
+    depths = planes[top + branches, 0].astype(np.int64)
+    ends = starts - top_axis[branches]
+    _grow_branches(*state, starts, ends, depths, depth_limit, leaf_size, axis, link, planes, grown)
+
+    # Where each top node and each branch goes: a leaf of the top gives way to all nodes of its branch.
+    sizes = np.ones(len(top_axis), np.int64)
+    sizes[branches] = grown[:, 1] - grown[:, 0]
+    places = np.cumsum(sizes) - sizes
+    leaf_sizes = [-axis[first:end][axis[first:end] < 0] for first, end, _ in grown]
+    n_blocks = np.array([((leaves + LANES - 1) // LANES).sum() for leaves in leaf_sizes])
+    tree = Tree(
+        np.empty(sizes.sum(), np.int32),
+        np.empty(sizes.sum(), np.int32),
+        np.empty((sizes.sum(), 2)),
+        np.empty((n_blocks.sum(), d, LANES), points.dtype),
+        np.empty((n_blocks.sum(), LANES), np.int32),
+        int(grown[:, 2].max()),
+        1,
+    )
+    inner = np.flatnonzero(top_axis >= 0)
+    tree.axis[places[inner]] = top_axis[inner]
+    tree.link[places[inner]] = places[top_link[inner]]
+    tree.planes[places[inner]] = planes[top + inner]
+    first_blocks = np.cumsum(n_blocks) - n_blocks
+    _splice_branches(grown, axis, link, planes, points, rows, places[branches], first_blocks, *tree[:5])
+    return tree
+
+
+def hang_leaf(tree, points, rows):
+    """`tree` (None: no tree) and a leaf beside its root: points (m, d) with row numbers `rows` (m,). O(n + m)."""
+    m, d = points.shape
+    n_blocks = max(1, (m + LANES - 1) // LANES)  # one that is closed, if there are no points
+    padded, lane_rows = np.zeros((n_blocks * LANES, d), points.dtype), np.full(n_blocks * LANES, -1, np.int32)
+    padded[:m], lane_rows[:m] = points, rows
+    blocks = np.ascontiguousarray(padded.reshape(n_blocks, LANES, d).transpose(0, 2, 1))
+    first = 0 if tree is None else len(tree.blocks)
+    leaf = np.int32([-n_blocks]), np.int32([first]), np.zeros((1, 2)), blocks, lane_rows.reshape(n_blocks, LANES)
+    if tree is None:
+        return Tree(*leaf, 0, 1)
+    return Tree(*(np.concatenate(both) for both in zip(tree, leaf)), tree.depth, 2)

@@ -1,0 +1,40 @@
+"""The kd-tree as an index: order of ties, and range search for every metric."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from refimpl.ann import KDTreeIndex
+
+from .indexes import METRICS, distances_by_definition, normal
+
+
+@given(st.integers(1, 60), st.integers(1, 4), st.integers(0, 1000))
+def test_kdtree_ties_go_to_the_smaller_id(n, d, seed):
+    rng = np.random.default_rng(seed)
+    grid, queries = rng.integers(-1, 2, (n, d)), rng.integers(-1, 2, (4, d))
+    ids = rng.permutation(n)
+    index = KDTreeIndex(leaf_size=3).fit(grid[: n // 2], ids[: n // 2])
+    index.add(grid[n // 2 :], ids[n // 2 :])  # a tail beside the tree
+    found = index.search(queries, n).ids
+    for query, row in zip(queries, found):
+        squares = ((grid - query) ** 2).sum(1)
+        np.testing.assert_array_equal(row, ids[np.lexsort((ids, squares))])
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_range_search_is_the_sorted_filter(metric):
+    vectors, queries = normal(400, 3, 0), normal(6, 3, 1)
+    index = KDTreeIndex(metric=metric).fit(vectors[:350])
+    index.add(vectors[350:])
+    index.remove(np.arange(0, 400, 3))
+    allow = np.setdiff1d(np.arange(400), np.arange(0, 400, 3))[::2]
+    full = distances_by_definition(vectors, queries, metric)
+    radius = float(np.quantile(full, 0.1))
+    offsets, ids, distances = index.range_search(queries, radius, allow=allow)
+    for i in range(len(queries)):
+        inside = allow[full[i, allow] <= radius]
+        expected = inside[np.argsort(full[i, inside])]
+        np.testing.assert_array_equal(ids[offsets[i] : offsets[i + 1]], expected)
+        np.testing.assert_allclose(distances[offsets[i] : offsets[i + 1]], full[i, expected], rtol=1e-5, atol=2e-6)
