@@ -164,13 +164,11 @@ class Index:
         k = check_integer(k, "k", minimum=1)
         queries, open_rows = self._check_search(queries, allow)
         k_found = min(k, max(1, len(self) if open_rows is self._live else int(open_rows.sum())))
-        with thread_count(threads):
-            found, distances = self._nearest(queries, k_found, open_rows)
-        if k_found == k:
-            return Neighbors(found, distances)
-        ids, full = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), np.inf, np.float32)
-        ids[:, :k_found], full[:, :k_found] = found, distances
-        return Neighbors(ids, full)
+        ids, distances = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), np.inf, np.float32)
+        if len(queries):
+            with thread_count(threads):
+                ids[:, :k_found], distances[:, :k_found] = self._nearest(queries, k_found, open_rows)
+        return Neighbors(ids, distances)
 
     def _nearest(self, queries, k, open_rows):
         """The structure's candidates and the tail's, measured exactly."""
@@ -181,15 +179,19 @@ class Index:
             tail = self._built + np.flatnonzero(open_rows[self._built :])
             candidates = self._candidates(queries, k, open_rows, n_open / self._built)
             candidates = np.concatenate([candidates, self._scan(queries, k, tail)], 1)
-            short = np.flatnonzero((candidates >= 0).sum(1) < k)
-            if len(short):
-                found = self._scan(queries[short], k, np.flatnonzero(open_rows))
-                candidates[short] = -1
-                candidates[short, : found.shape[1]] = found
+            self._complete(candidates, queries, k, open_rows)
         found, distances = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), np.inf, np.float32)
         rows = self._rows_of(candidates)
         _measure(self._vectors, rows, self._ids, queries, METRICS.index(self.metric), found, distances)
         return found, distances
+
+    def _complete(self, candidates, queries, k, open_rows):
+        """Scan for the queries with fewer than k candidates. INOUT candidates (n, >= k)."""
+        short = np.flatnonzero((candidates >= 0).sum(1) < k)
+        if len(short):
+            found = self._scan(queries[short], k, np.flatnonzero(open_rows))
+            candidates[short] = -1
+            candidates[short, : found.shape[1]] = found
 
     def _scan(self, queries, k, rows):
         """The ids of the nearest among some rows."""

@@ -145,6 +145,7 @@ def test_a_larger_budget_never_lowers_recall(kind, metric):
     truth = np.argsort(distances_by_definition(vectors, queries, metric), 1)[:, :5]
     name, options = TABLE[kind].budget
     index, recalls = structured(kind(metric=metric, **options)).fit(vectors), []
+    index._complete = lambda *_: None  # whoever finds fewer than k scans: no budget can beat that
     for budget in (1, 4, 16, 64, 256, 2000):
         setattr(index, name, budget)
         recalls.append(recall_of_sets(index.search(queries, 5).ids, truth))
