@@ -21,6 +21,7 @@ squared deviations from it) and merged pairwise after Chan et al. 1979, which do
 import numpy as np
 from numba import njit, prange
 
+from . import winograd
 from .convolution import (
     BLOCK,
     _pack,
@@ -48,8 +49,9 @@ def conv_norm_relu(
     pullback(dy) -> (dx or None, dweight, dgamma, dbeta, dshortcut), and the new running statistics.
     Shapes and dtypes as in the plain operations; the caller, an encoder, has checked them.
     """
-    shape = x.shape  # the pullback keeps this, and not x: the padded copy is enough
-    padded, z, mean, inverse_std, running = _convolve(x, weight, stride, padding, running, momentum, eps)
+    stride, padding = pair(stride, "stride", 1), pair(padding, "padding", 0)
+    z, moments, conv_pullback = _convolve(x, weight, stride, padding)
+    mean, inverse_std, running = _statistics(moments, running, momentum, eps, z.dtype)
     c = z.shape[-1]
     y = empty(z.shape, z.dtype)
     scale = _coefficients(mean, gamma * inverse_std, beta)
@@ -64,11 +66,7 @@ def conv_norm_relu(
         coefficients, dgamma, dbeta = _backward_coefficients(sums, mean, inverse_std, gamma, z.size // c)
         dz = empty(z.shape, z.dtype)
         _apply_coefficients(d.reshape(-1, c), z.reshape(-1, c), coefficients, dz.reshape(-1, c))
-        dweight = weight_gradient(padded, dz, weight.shape, pair(stride, "stride", 1))
-        dx = None
-        if need_dx:
-            dx = input_gradient(dz, weight, shape, pair(stride, "stride", 1), pair(padding, "padding", 0))
-        return dx, dweight, dgamma, dbeta, None if shortcut is None else d
+        return *conv_pullback(dz, need_dx), dgamma, dbeta, None if shortcut is None else d
 
     return y, pullback, running
 
@@ -78,8 +76,8 @@ def conv_norm_relu_pool(x, weight, gamma, beta, running, *, padding=1, need_dx=T
 
     pullback(dy) -> (dx or None, dweight, dgamma, dbeta).
     """
-    shape = x.shape  # the pullback keeps this, and not x: the padded copy is enough
-    padded, z, mean, inverse_std, running = _convolve(x, weight, 1, padding, running, momentum, eps)
+    z, moments, conv_pullback = _convolve(x, weight, (1, 1), pair(padding, "padding", 0))
+    mean, inverse_std, running = _statistics(moments, running, momentum, eps, z.dtype)
     n, h, w, c = z.shape
     y, best = (empty((n, h // 2, w // 2, c), z.dtype) for _ in range(2))
     scale = _coefficients(mean, gamma * inverse_std, beta)
@@ -92,33 +90,55 @@ def conv_norm_relu_pool(x, weight, gamma, beta, running, *, padding=1, need_dx=T
         coefficients, dgamma, dbeta = _backward_coefficients(sums, mean, inverse_std, gamma, z.size // c)
         dz = empty(z.shape, z.dtype)
         _apply_coefficients_pool(dy, best, z, scale, coefficients, dz)
-        dweight = weight_gradient(padded, dz, weight.shape, (1, 1))
-        dx = input_gradient(dz, weight, shape, (1, 1), pair(padding, "padding", 0)) if need_dx else None
-        return dx, dweight, dgamma, dbeta
+        return *conv_pullback(dz, need_dx), dgamma, dbeta
 
     return y, pullback, running
 
 
-def _convolve(x, weight, stride, padding, running, momentum, eps):
-    """Pass 1: the padded x, z, its mean and 1 / standard deviation, the moved running statistics."""
-    stride, padding = pair(stride, "stride", 1), pair(padding, "padding", 0)
-    padded = pad_images(x, padding)
-    n, h, w, _ = padded.shape
+def _convolve(x, weight, stride, padding):
+    """Pass 1: z; of the pixels of each task their number (tasks,), and mean and squared deviations (tasks, 2, c).
+
+    The third result is pullback(dz, need_dx) -> dx or None, dweight: Winograd's products where they are the faster way.
+    """
     kh, kw, _, c = weight.shape
-    z = empty((n, (h - kh) // stride[0] + 1, (w - kw) // stride[1] + 1, c), x.dtype)
+    out = tuple((size + 2 * p - k) // s + 1 for size, p, k, s in zip(x.shape[1:3], padding, (kh, kw), stride))
+    if winograd.suits(weight.shape, stride, out):
+        panels = winograd.transformed_weight(weight)
+        z, counts, partials = winograd.convolve(x, panels, c, padding, statistics=True)
+
+        def winograd_pullback(dz, need_dx):
+            dx = winograd.input_gradient(dz, weight, padding) if need_dx else None
+            return dx, winograd.weight_gradient(x, dz, padding)
+
+        return z, (counts, partials), winograd_pullback
+
+    shape = x.shape  # the pullback keeps this, and not x: the padded copy is enough
+    padded = pad_images(x, padding)
+    z = empty((len(x), *out, c), x.dtype)
     partials = _partials(z, 2)
+    counts = np.minimum(ROWS_A_TASK, z.size // c - ROWS_A_TASK * np.arange(len(partials)))
     where, taps = grid(padded.shape, z.shape, stride), tap_offsets(padded.shape, kh, kw, 1)
     _product_and_statistics(padded, where, taps, _pack(weight, turned=False), z.reshape(-1, c), partials)
-    m = z.size // c
+
+    def pullback(dz, need_dx):
+        dx = input_gradient(dz, weight, shape, stride, padding) if need_dx else None
+        return dx, weight_gradient(padded, dz, weight.shape, stride)
+
+    return z, (counts, partials), pullback
+
+
+def _statistics(moments, running, momentum, eps, dtype):
+    """The mean of z and 1 / its standard deviation, from those of the tasks (see `_convolve`); running ones, moved."""
+    counts, partials = moments[0][:, None], moments[1]
+    m = counts.sum()
     means, deviations = partials[:, 0], partials[:, 1]
-    counts = np.minimum(ROWS_A_TASK, m - ROWS_A_TASK * np.arange(len(partials)))[:, None]
     mean = (means * counts).sum(0) / m
     variance = (deviations + counts * (means - mean) ** 2).sum(0) / m
     running = (
-        ((1 - momentum) * running[0] + momentum * mean).astype(x.dtype),
-        ((1 - momentum) * running[1] + momentum * variance * m / max(1, m - 1)).astype(x.dtype),
+        ((1 - momentum) * running[0] + momentum * mean).astype(dtype),
+        ((1 - momentum) * running[1] + momentum * variance * m / max(1, m - 1)).astype(dtype),
     )
-    return padded, z, mean.astype(x.dtype), (1 / np.sqrt(variance + eps)).astype(x.dtype), running
+    return mean.astype(dtype), (1 / np.sqrt(variance + eps)).astype(dtype), running
 
 
 def _partials(z, rows):

@@ -8,13 +8,17 @@ is left of a layer, bias, shortcut, ReLU and pooling, is done on each block of 6
 For pooling, the pixels of a block are taken window by window: the four values of a window are then four rows in a row.
 """
 
+from functools import cached_property
+
 import numpy as np
 from numba import njit, prange
 
 from ..matrix_product import matrix_product
 from ..validation import check_array
+from . import winograd
 from .convolution import BLOCK, _pack, grid, pad_images, pixel_offsets, product_block, tap_offsets
 from .memory import empty
+from .winograd_inference import winograd_layer
 
 
 def fold_batch_norm(params, state, *, eps=1e-5):
@@ -41,31 +45,44 @@ def norm_of(conv):
 class FusedConvolution:
     """relu(conv2d(x, weight, bias, stride, padding) + shortcut), then 2x2 max pooling; weights packed once.
 
-    With `activate` False there is no ReLU, with `pool` False no pooling.
+    With `activate` False there is no ReLU, with `pool` False no pooling. The convolution is Winograd's (`winograd.py`)
+    where that is the faster way.
     """
 
     def __init__(self, weight, bias, *, stride=1, padding=0, activate=True, pool=False):
-        self.kernel, self.c_out = weight.shape[:2], weight.shape[3]
-        self.panels, self.bias = _pack(weight, turned=False), np.ascontiguousarray(bias)
-        self.stride, self.padding, self.activate, self.pool = stride, padding, activate, pool
+        self.weight, self.bias = weight, np.ascontiguousarray(bias)
+        self.stride, self.padding, self.activate, self.pool = (stride, stride), (padding, padding), activate, pool
         self.tables = {}  # shape of a padded image -> offsets: many calls have the same
 
+    @cached_property
+    def panels(self):
+        return _pack(self.weight, turned=False)
+
+    @cached_property
+    def winograd_panels(self):
+        return winograd.transformed_weight(self.weight)
+
     def __call__(self, x, shortcut=None):
-        padded = pad_images(x, (self.padding, self.padding))
-        shape = padded.shape
-        if shape[1:] not in self.tables:
-            self.tables[shape[1:]] = tap_offsets(shape, *self.kernel, 1)
-        h, w = ((size - k) // self.stride + 1 for size, k in zip(shape[1:3], self.kernel))
-        where = grid(shape, (shape[0], h, w, self.c_out), (self.stride, self.stride))
+        kh, kw, _, c_out = self.weight.shape
+        sizes = zip(x.shape[1:3], self.padding, (kh, kw), self.stride)
+        h, w = out = tuple((size + 2 * p - k) // s + 1 for size, p, k, s in sizes)
         if self.pool:
             h, w = h // 2, w // 2
-        y = empty((shape[0], h, w, self.c_out), x.dtype)
-        rows = y.reshape(-1, self.c_out)
+        y = empty((len(x), h, w, c_out), x.dtype)
+        added = y[:0] if shortcut is None else np.ascontiguousarray(shortcut)
+        if winograd.suits(self.weight.shape, self.stride, out):
+            options = (self.bias, added, self.activate, self.pool)
+            winograd_layer(x, self.padding, self.winograd_panels, out, *options, y)
+            return y
+        padded = pad_images(x, self.padding)
+        shape = padded.shape
+        if shape[1:] not in self.tables:
+            self.tables[shape[1:]] = tap_offsets(shape, kh, kw, 1)
+        where, taps, rows = grid(shape, (len(x), *out), self.stride), self.tables[shape[1:]], y.reshape(-1, c_out)
         if self.pool:
-            _product_pool(padded, where, self.tables[shape[1:]], self.panels, self.bias, rows)
+            _product_pool(padded, where, taps, self.panels, self.bias, rows)
         else:
-            added = rows[:0] if shortcut is None else shortcut.reshape(-1, self.c_out)
-            taps = self.tables[shape[1:]]
+            added = added.reshape(-1, c_out)
             _product_relu(padded, where, taps, self.panels, self.bias, added, self.activate, rows)
         return y
 

@@ -9,7 +9,8 @@ from refimpl.nn import add, batch_norm, cnn, cnn_inference, cnn_init, conv2d, fo
 from refimpl.nn.fused import conv_norm_relu, conv_norm_relu_pool
 from refimpl.nn.gradient_check import relative_error
 
-sizes = st.tuples(st.integers(1, 5), st.integers(2, 11), st.integers(2, 11), st.integers(1, 5), st.integers(1, 40))
+channels = st.one_of(st.integers(1, 5), st.integers(16, 20))  # from 16 on, Winograd's products
+sizes = st.tuples(st.integers(1, 5), st.integers(2, 11), st.integers(2, 11), channels, st.integers(1, 40))
 
 
 def draw_layer(size, dtype, seed, flat):
