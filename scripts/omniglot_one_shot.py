@@ -15,6 +15,7 @@ Cost: 0.2 GFLOP a drawing and step (33 million multiply-adds forwards, three pro
 """
 
 import numpy as np
+from arithmetic import training_cost
 from command_line import Stages, one_line_errors
 from results import arguments, checkpoint, figure, parse, record, smoothed, step_printer
 from scipy.spatial.distance import cdist
@@ -131,7 +132,12 @@ def train_and_test(args, which, runs, stages):
             checkpoint=checkpoint(args, f"{which}{'-validate' * args.validate}"), progress=step_printer(progress),
         )  # fmt: skip
     embed = cnn_embedder(fold_batch_norm(trained.params, trained.state))
-    measured = {"steps": len(trained.losses), "seconds": round(trained.seconds, 1)}
+    batch = DRAWINGS * min(CLASSES, 8 * len(np.unique(labels)))
+    measured = {
+        "steps": len(trained.losses),
+        "seconds": round(trained.seconds, 1),
+        "training": training_cost(params, SIZE, batch * len(trained.losses)),
+    }
     for name, views in (("error, one view", 0), ("error", VIEWS)):
         per_run = errors(embed, runs, views, args.seed)
         measured |= {name: float(per_run.mean()), f"{name}, by run": per_run.tolist()}

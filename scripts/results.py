@@ -17,9 +17,10 @@ from refimpl.files import atomic_write
 
 
 def arguments(description, name, minutes):
-    """A Parser with the arguments that all these scripts take; `name` is that of the record."""
+    """A Parser with the arguments that all these scripts take; `name` is that of the record, `minutes` may be None."""
     parser = Parser(description)
-    parser.add_argument("--minutes", type=float, default=minutes, help=f"of each training (default {minutes:g})")
+    if minutes is not None:
+        parser.add_argument("--minutes", type=float, default=minutes, help=f"of each training (default {minutes:g})")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--checkpoint", type=Path, metavar="DIR", help="keep checkpoints here, and go on from them")
     place = Path("docs/results") / f"{name}.json"
@@ -29,10 +30,12 @@ def arguments(description, name, minutes):
 
 def parse(parser):
     args = parser.parse_args()
-    if not 0 < args.minutes < 1e6:
+    if not 0 < getattr(args, "minutes", 1) < 1e6:
         parser.error(f"--minutes: expected a time above 0, got {args.minutes}")
-    if args.seed < 0:
-        parser.error(f"--seed: expected at least 0, got {args.seed}")
+    for name, least in (("seed", 0), ("steps", 1), ("pictures", 2)):
+        value = getattr(args, name, None)
+        if value is not None and value < least:
+            parser.error(f"--{name}: expected at least {least}, got {value}")
     return args
 
 
@@ -57,17 +60,30 @@ def record(args, results):
 
 def figure(args, title, xlabel, ylabel, lines):
     """A line plot beside the record; lines {label: (x, y)}."""
+
+    def draw(axes):
+        for label, (x, y) in lines.items():
+            axes.plot(x, y, label=label)
+        axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
+        axes.legend()
+
+    save_figure(args, draw)
+
+
+def save_figure(args, *drawings):
+    """A picture beside the record: a panel for each function of axes, side by side in rows of two."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    plot, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-    for label, (x, y) in lines.items():
-        axes.plot(x, y, label=label)
-    axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
-    axes.legend()
-    axes.grid(alpha=0.3)
+    rows, columns = -(-len(drawings) // 2), min(2, len(drawings))
+    plot, axes = plt.subplots(rows, columns, figsize=(7 * columns, 4 * rows), layout="constrained", squeeze=False)
+    for panel in axes.flat[len(drawings) :]:
+        panel.set_axis_off()
+    for draw, panel in zip(drawings, axes.flat):
+        draw(panel)
+        panel.grid(alpha=0.3)
     plot.savefig(args.json.with_suffix(".png"), dpi=120)
     plt.close(plot)
 

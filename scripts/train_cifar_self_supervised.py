@@ -14,6 +14,7 @@ way come on top, some 10 seconds each.
 """
 
 import numpy as np
+from arithmetic import training_cost
 from cifar import is_jpeg, pictures, settled, shuffled, statistics
 from command_line import Stages, one_line_errors
 from results import arguments, checkpoint, figure, parse, record, step_printer
@@ -98,10 +99,13 @@ def main():
                 )  # fmt: skip
             trained = runs[name]
             lines[name] = trained.scores.T
+            seen = len(trained.losses) * min(BATCH, len(images))
+            learned, keys = (2 * seen, 0) if method == "simclr" else (seen, seen)
             results[name] = {
                 "steps": len(trained.losses),
-                "passes": len(trained.losses) * BATCH / len(images),
+                "passes": seen / len(images),
                 "seconds": round(trained.seconds, 1),
+                "training": training_cost(params, SIZE, learned, keys),
                 "last loss": float(trained.losses[-100:].mean()),
                 "kNN on the way": trained.scores.tolist(),
                 **settings,

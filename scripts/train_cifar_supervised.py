@@ -13,6 +13,7 @@ Budget: a picture costs 0.68 GFLOP (113 million multiply-adds, three products, t
 """
 
 import numpy as np
+from arithmetic import training_cost
 from cifar import is_jpeg, pictures, shuffled, statistics
 from command_line import Stages, one_line_errors
 from results import arguments, checkpoint, figure, parse, record, smoothed, step_printer
@@ -82,13 +83,15 @@ def main():
             judged = tuple(array[: args.pictures] for array in shuffled(*pictures("test")))
         with stages.stage("judging"):
             found = predict(trained.params, trained.state, trained.head, judged[0], mean, std)
+        seen = len(trained.losses) * min(BATCH, len(images))
         accuracy = float(np.mean(found == judged[1]))
         results = {
             "accuracy": accuracy,
             "split": "held out of training" if args.validate else "test",
             "steps": len(trained.losses),
-            "passes": len(trained.losses) * BATCH / len(images),
+            "passes": seen / len(images),
             "seconds": round(trained.seconds, 1),
+            "training": training_cost(params, images.shape[1], seen),
             **SETTINGS,
         }
         if is_jpeg():

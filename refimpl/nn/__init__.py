@@ -12,6 +12,7 @@
     schedules       warmup_schedule  cosine_schedule  one_cycle_schedule  step_schedule
     regularization  l1_penalty  l2_penalty  entropy_penalty
     gradient_check  gradient_check(function, arrays) -> GradientErrors(direction, element)
+    pretrained      pretrained  save_pretrained  Pretrained: the encoder that comes with the package
     checkpoint      save_checkpoint(path, {"params": params, ...}, rng)  load_checkpoint(path) -> sections, rng
 
 Behind them, fused.py has the layers of the encoders in training with fewer passes over memory, and memory.py arrays
@@ -36,12 +37,14 @@ from .inference import cnn_embedder, cnn_inference, fold_batch_norm, resnet_embe
 from .normalization import batch_norm, group_norm, layer_norm
 from .optimizers import adagrad, adam, adamw, clip_gradients, lars, rmsprop, sgd
 from .pooling import avg_pool2d, global_avg_pool, max_pool2d
+from .pretrained import Pretrained, pretrained, save_pretrained
 from .regularization import entropy_penalty, l1_penalty, l2_penalty
 from .schedules import cosine_schedule, one_cycle_schedule, step_schedule, warmup_schedule
 from .softmax import log_softmax, softmax
 
 __all__ = [
     "GradientErrors",
+    "Pretrained",
     "adagrad",
     "adam",
     "adamw",
@@ -77,6 +80,7 @@ __all__ = [
     "mlp",
     "mlp_init",
     "one_cycle_schedule",
+    "pretrained",
     "relu",
     "resnet",
     "resnet_embedder",
@@ -84,6 +88,7 @@ __all__ = [
     "resnet_init",
     "rmsprop",
     "save_checkpoint",
+    "save_pretrained",
     "sgd",
     "sigmoid",
     "softmax",

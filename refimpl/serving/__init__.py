@@ -6,7 +6,7 @@ indexing      brings the table up to date with a folder
 prediction    a query picture, or a crop of it -> ranked rows
 """
 
-from .embedding import Encoder, embed, load_encoder, make_encoder, save_encoder
+from .embedding import Encoder, embed, load_encoder, make_encoder, pretrained_encoder, save_encoder
 from .index_table import IndexTable, empty_table, fingerprint, load_table, save_table
 from .indexing import Indexed, find_pictures, update_table
 from .prediction import crop, search
@@ -23,6 +23,7 @@ __all__ = [
     "load_encoder",
     "load_table",
     "make_encoder",
+    "pretrained_encoder",
     "save_encoder",
     "save_table",
     "search",

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..files import atomic_write
 from ..images import preprocess
-from ..nn import fold_batch_norm, l2_normalize, resnet_inference
+from ..nn import fold_batch_norm, l2_normalize, pretrained, resnet_inference
 from ..validation import check_integer
 
 
@@ -29,6 +29,11 @@ def make_encoder(params, state, *, size, mean, std, mode="stretch"):
     return Encoder(
         fold_batch_norm(params, state), size, np.asarray(mean, np.float32), np.asarray(std, np.float32), mode
     )
+
+
+def pretrained_encoder():
+    """The Encoder that comes with the package; see `refimpl.nn.pretrained`."""
+    return make_encoder(**pretrained()._asdict())
 
 
 def embed(encoder, images, *, batch=256, progress=None):

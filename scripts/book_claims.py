@@ -1,0 +1,88 @@
+"""The book's claims, tested: for each a measurement, a plot, and one sentence that says whether it held.
+
+    python scripts/book_claims.py --checkpoint out        all of them; what is finished is not done again
+    python scripts/book_claims.py --claims focal
+
+    negatives    more negatives a query make a better embedding
+    supervision  human labels are better than clicks, and clicks than self-supervision, until they are noisy
+    distances    Euclidean distance does badly in many dimensions
+    focal        focal loss learns a rare class better than cross-entropy
+
+On rendered products and drawn points, in minutes: enough to see whether an effect is there, not how large it is in a
+shop. The sentences are written by rules from the numbers (`verdict` in each claim's file), with the spread over
+--seeds as the measure of noise.
+"""
+
+import json
+
+import claim_distances
+import claim_focal
+import claim_negatives
+import claim_supervision
+from claims import Options
+from command_line import Stages, one_line_errors
+from results import arguments, parse, record, save_figure
+
+from refimpl.files import atomic_write
+
+CLAIMS = {
+    "negatives": claim_negatives,
+    "supervision": claim_supervision,
+    "distances": claim_distances,
+    "focal": claim_focal,
+}
+
+
+def numbers(name, options, stages):
+    """What the claim measures: from the folder of checkpoints if it is there, for the same options."""
+    about = {"items": options.items, "steps": options.steps, "seed": options.seed, "seeds": list(options.seeds)}
+    kept = None if options.folder is None else options.folder / f"claims-{name}.json"
+    if kept is not None and kept.exists():
+        found = json.loads(kept.read_text(encoding="utf-8"))
+        if found["about"] != about:
+            raise ValueError(f"{kept}: measured with {found['about']}, now asked for {about}")
+        return found["numbers"]
+    found = CLAIMS[name].measured(options, stages)
+    if kept is not None:
+        with atomic_write(kept) as file:
+            file.write(json.dumps({"about": about, "numbers": found}).encode())
+    return found
+
+
+def panel(name, found):
+    """A function of axes that draws the claim."""
+
+    def draw(axes):
+        claim = CLAIMS[name]
+        axes.set(title=claim.TITLE, xlabel=claim.XLABEL, ylabel=claim.YLABEL)
+        claim.draw(axes, found)
+
+    return draw
+
+
+def main():
+    parser = arguments(__doc__, "book_claims", None)
+    parser.add_argument("--claims", nargs="+", choices=CLAIMS, default=list(CLAIMS), metavar="NAME")
+    parser.add_argument("--items", type=int, default=480, help="products rendered (default 480)")
+    parser.add_argument("--steps", type=int, default=150, help="of each training (default 150)")
+    parser.add_argument("--seeds", type=int, default=3, help="trainings of each kind (default 3)")
+    args = parse(parser)
+    for name, least in (("items", 16), ("seeds", 1)):
+        if getattr(args, name) < least:
+            parser.error(f"--{name}: expected at least {least}, got {getattr(args, name)}")
+    seeds = tuple(range(args.seed, args.seed + args.seeds))
+    options = Options(args.items, args.steps, args.seed, seeds, args.checkpoint)
+    stages, results = Stages(), {}
+    with one_line_errors(parser):
+        for name in args.claims:
+            found = numbers(name, options, stages)
+            results[name] = {"verdict": CLAIMS[name].verdict(found), "numbers": found}
+        print()
+        for name, result in results.items():
+            print(f"{name}: {result['verdict']}")
+        record(args, {**results, "products": args.items, "steps of a training": args.steps, "seeds": args.seeds})
+        save_figure(args, *(panel(name, result["numbers"]) for name, result in results.items()))
+
+
+if __name__ == "__main__":
+    main()

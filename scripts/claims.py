@@ -1,0 +1,38 @@
+"""What the claims share: their options, and the arithmetic of their verdicts.
+
+A claim is a module with TITLE, XLABEL, YLABEL and
+
+    measured(options, stages)    numbers as JSON has them
+    verdict(numbers)             one sentence
+    draw(axes, numbers)
+
+so that a verdict depends on the recorded numbers alone.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Options(NamedTuple):
+    items: int  # products of the catalogue
+    steps: int  # of each training
+    seed: int  # of the catalogue
+    seeds: tuple  # of the trainings
+    folder: Path | None  # of checkpoints
+
+    def checkpoint(self, name):
+        return None if self.folder is None else self.folder / f"claims-{name}.npz"
+
+
+def mean_and_spread(table):
+    """Mean and standard deviation (n - 1; 0 for one seed) of each row of a table with a column a seed."""
+    table = np.asarray(table, float)
+    spread = table.std(axis=1, ddof=1) if table.shape[1] > 1 else np.zeros(len(table))
+    return table.mean(axis=1), spread
+
+
+def share_of_gain(means, middle):
+    """How much of the way from the first to the last mean is done at `middle`."""
+    return (means[middle] - means[0]) / (means[-1] - means[0])

@@ -1,0 +1,247 @@
+"""The scripts of results, whole and in this process, on a few pictures and with small networks."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from refimpl.nn import cnn_init, gradient_check, pretrained, resnet_init
+
+from .tiny_data import write_public_data
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    write_public_data(folder)
+    return folder
+
+
+@pytest.fixture
+def run(data, tmp_path, monkeypatch):
+    """run(name, *arguments, **constants) -> the record; constants of the script's module are replaced."""
+    monkeypatch.setenv("REFIMPL_DATA", str(data))
+    monkeypatch.setenv("REFIMPL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+
+    def run_script(name, *arguments, **constants):
+        module = importlib.import_module(name)
+        for constant, value in constants.items():
+            monkeypatch.setattr(module, constant, value)
+        path = tmp_path / f"{name}.json"
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", "--json", str(path), *map(str, arguments)])
+        module.main()
+        assert path.with_suffix(".png").stat().st_size > 1000
+        record = json.loads(path.read_text())
+        assert {"command", "environment", "seed", "results"} <= record.keys()
+        assert record["environment"]["cores"] >= 1
+        return record["results"]
+
+    return run_script
+
+
+@pytest.fixture
+def script(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    return importlib.import_module
+
+
+def measures_are_shares(table):
+    return all(0 <= value <= 1 for methods in table.values() for m in methods.values() for value in m.values())
+
+
+def test_the_packages_encoder_is_trained_written_and_judged(run, tmp_path):
+    small = {"WIDTHS": (8, 16), "EMBEDDING": 16, "PROJECTION": 8, "QUERIES": 20}
+    arguments = ["--steps", 4, "--items", 32, "--pictures", 60, "--checkpoint", tmp_path]
+    first = run("train_pretrained", *arguments, "--weights", tmp_path / "a.npz", **small)
+    assert set(first["retrieval"]) == {"clothing", "CIFAR-10", "catalogue, families left out", "Omniglot"}
+    methods = {"raw pixels", "colour histogram", "random encoder", "pretrained encoder"}
+    assert all(set(table) == methods for table in first["retrieval"].values())
+    assert measures_are_shares(first["retrieval"])
+    assert first["steps"] == 4 and first["training"]["training FLOP"] > 1e6
+    written = (tmp_path / "pretrained.npz").stat().st_mtime_ns
+    again = run("train_pretrained", *arguments, "--weights", tmp_path / "b.npz", **small)  # from the checkpoint
+    assert (tmp_path / "pretrained.npz").stat().st_mtime_ns == written
+    assert again["retrieval"] == first["retrieval"]
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+    assert pretrained(tmp_path / "a.npz").params["head/weight"].shape == (16, 16)
+
+
+def test_a_source_left_out_is_not_trained_on(run):
+    small = {"WIDTHS": (8,), "EMBEDDING": 8, "PROJECTION": 8, "QUERIES": 20}
+    arguments = ["--steps", 2, "--items", 32, "--pictures", 30, "--without", "clothing"]
+    found = run("train_pretrained", *arguments, **small)
+    assert set(found["sources"]) == {"cifar10", "catalogue"} and "clothing" in found["retrieval"]
+
+
+def test_families_left_out_are_never_rendered_for_training(run, script):
+    module = script("train_pretrained")
+    args = type("Args", (), {"items": 64, "seed": 0, "pictures": 20, "without": None})
+    chosen, _ = module.sources(args)
+    colours = 10
+    assert set(np.unique(chosen["catalogue"].kind // colours)) == set(range(16)) - set(module.LEFT_OUT)
+
+
+def test_the_level_part_of_the_schedule_does_not_depend_on_the_number_of_steps(script):
+    rate = script("train_pretrained").learning_rate
+    assert [rate(done, 1000) for done in range(700)] == [rate(done, 2000) for done in range(700)]
+    rates = np.array([rate(done, 1000) for done in range(1001)])
+    assert rates[0] > 0 and rates.max() == rates[300] and rates[1000] == 0
+    assert (np.diff(rates[700:]) < 0).all() and (np.diff(rates[:60]) > 0).all()
+
+
+def test_all_losses_on_clothes(run, tmp_path):
+    arguments = ["--steps", 2, "--batch", 20, "--seeds", 2, "--checkpoint", tmp_path]
+    found = run("clothing_losses", *arguments, WIDTHS=(8, 8), EMBEDDING=16)
+    table = found["test split"]
+    contenders = script_contenders()
+    assert set(table) == {"raw pixels", "colour histogram", "random encoder", *contenders}
+    for name in contenders:
+        assert len(table[name]["map"]["by seed"]) == 2
+        assert table[name]["map"]["mean"] == pytest.approx(np.mean(table[name]["map"]["by seed"]))
+        assert table[name]["map"]["spread"] == pytest.approx(np.std(table[name]["map"]["by seed"], ddof=1))
+    again = run("clothing_losses", *arguments, WIDTHS=(8, 8), EMBEDDING=16)
+    assert again["test split"] == table
+
+
+def script_contenders():
+    return importlib.import_module("clothing_losses").CONTENDERS
+
+
+def test_gradients_of_what_the_losses_do_with_a_batch(script):
+    """Selecting rows, grouping and normalising: each contender against central differences, its draws held fixed."""
+    module = script("clothing_losses")
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(4), 4)
+    for name, contender in module.CONTENDERS.items():
+        z = rng.standard_normal((16, 5))
+
+        def function(z, contender=contender):
+            value, dz = contender.loss(z, labels, np.random.default_rng(1))
+            return np.asarray(value), lambda dy: (dy * dz,)
+
+        errors = gradient_check(function, (z,))
+        assert max(errors.direction, errors.element) < 1e-5, name
+
+
+def test_the_books_claims(run, script, tmp_path, monkeypatch):
+    monkeypatch.setattr(script("claim_focal"), "MOST", 300)
+    monkeypatch.setattr(script("claim_focal"), "TEST_RARE", 40)
+    monkeypatch.setattr(script("claim_distances"), "DIMENSIONS", (4, 32))
+    arguments = ["--steps", 2, "--items", 32, "--seeds", 2, "--checkpoint", tmp_path]
+    found = run("book_claims", *arguments)
+    claims = importlib.import_module("book_claims").CLAIMS
+    assert set(claims) <= set(found)
+    for name in claims:
+        assert found[name]["verdict"].startswith(("Held", "Did not hold"))
+        assert found[name]["verdict"] == claims[name].verdict(found[name]["numbers"])
+    assert run("book_claims", *arguments) == found  # from what was kept
+    with pytest.raises(SystemExit):
+        run("book_claims", *arguments[:2], "--items", 48, *arguments[4:])
+
+
+def test_the_verdict_on_negatives_follows_the_numbers(script):
+    verdict = script("claim_negatives").verdict
+    counts = [1, 16, 127]
+    rising = {"negatives": counts, "map": [[0.2, 0.22], [0.38, 0.4], [0.4, 0.42]]}
+    assert verdict(rising) == "Held: mAP 0.210 with 1 and 0.410 with 127; 16 negatives already bring 90% of the gain."
+    flat = {"negatives": counts, "map": [[0.2, 0.3], [0.25, 0.25], [0.21, 0.31]]}
+    assert verdict(flat).startswith("Did not hold") and "did not change" in verdict(flat)
+    falling = {"negatives": counts, "map": [[0.4, 0.41], [0.3, 0.3], [0.2, 0.2]]}
+    assert verdict(falling).startswith("Did not hold") and "fell" in verdict(falling)
+
+
+def test_the_verdict_on_distances_follows_the_numbers(script):
+    verdict = script("claim_distances").verdict
+
+    def numbers(euclidean):
+        one = {"cosine": [[0.9], [0.9]], "dot": [[0.9], [0.9]], "Euclidean": [[0.9], [0.9]]}
+        return {"dimensions": [2, 64], "map": {"varied lengths": {**one, "Euclidean": euclidean}, "length 1": one}}
+
+    assert verdict(numbers([[0.88], [0.5]])).startswith("Held only without normalisation")
+    assert "and the gap grows" in verdict(numbers([[0.88], [0.5]]))
+    assert "does not grow" in verdict(numbers([[0.5], [0.5]]))
+    assert verdict(numbers([[0.9], [0.9]])).startswith("Did not hold")
+
+
+def test_distances_rank_unit_vectors_alike_and_varied_ones_differently(script):
+    module = script("claim_distances")
+    for varied in (True, False):
+        x, labels = module.vectors(64, varied, np.random.default_rng(0))
+        got = {s: module.quality(x, labels, s, np.random.default_rng(0)) for s in module.SIMILARITIES}
+        if varied:
+            assert got["cosine"] > got["dot"] > got["Euclidean"]
+        else:
+            assert np.ptp(list(got.values())) < 1e-3
+
+
+def test_the_verdict_on_supervision_follows_the_numbers(script):
+    module = script("claim_supervision")
+    table = {"labels": [[0.5, 0.52], [0.2, 0.22]], "clicks": [[0.4, 0.42], [0.3, 0.32]]}
+    table |= {"clicks, debiased": [[0.41, 0.43], [0.31, 0.33]], module.ALONE: [[0.2, 0.22]]}
+    numbers = {"noise": [0, 0.6], "map": table}
+    assert module.verdict(numbers).startswith("Held: mAP is 0.210 by self-supervision")
+    assert "clicks, clicks, debiased still does better" in module.verdict(numbers)
+    assert module.verdict({**numbers, "map": {**table, "labels": table["clicks"]}}).startswith("Did not hold")
+
+
+def test_noise_in_labels_and_clicks_is_what_it_says(script):
+    module = script("claim_supervision")
+    shop = module.make_shop(32, 0)
+    item = shop.catalogue.item
+    right = {}
+    for noise in module.NOISE:
+        found = {"labels": module.labelled_pairs(shop, noise, 0), **module.clicked_pairs(shop, noise, 0)}
+        for source, pairs in found.items():
+            assert np.isin(pairs, shop.train).all() and (pairs[:, 0] != pairs[:, 1]).all()
+            right.setdefault(source, []).append(np.mean(item[pairs[:, 0]] == item[pairs[:, 1]]))
+    for source, shares in right.items():
+        assert shares[0] > shares[1] > shares[2], source
+    assert right["labels"][0] == 1
+
+
+def test_the_verdict_on_focal_loss_follows_the_numbers(script):
+    module = script("claim_focal")
+    table = {name: [[0.9, 0.9], [0.5, 0.52]] for name in module.LOSSES}
+    numbers = {"imbalance": [1, 100], "average precision": table, "F1": table}
+    assert module.verdict(numbers).startswith("Did not hold: at 1:100")
+    better = {**table, "focal, no alpha": [[0.9, 0.9], [0.7, 0.72]]}
+    assert module.verdict({**numbers, "average precision": better}).startswith("Held: at 1:100")
+
+
+def test_cifar_self_supervised(run, tmp_path):
+    arguments = ["--minutes", 0.001, "--pictures", 60, "--checkpoint", tmp_path]
+    found = run("train_cifar_self_supervised", *arguments, WIDTHS=(8, 16), BATCH=16)
+    assert {"random encoder", "simclr", "moco"} <= set(found)
+    assert all(0 <= found[name]["linear"] <= 1 and 0 <= found[name]["kNN"] <= 1 for name in ("simclr", "moco"))
+    assert found["simclr"]["training"]["training FLOP"] > 0
+
+
+def test_cifar_supervised(run, tmp_path):
+    found = run("train_cifar_supervised", "--minutes", 0.001, "--pictures", 60, WIDTHS=(8, 16), BATCH=16)
+    assert 0 <= found["accuracy"] <= 1 and found["split"] == "test" and found["training"]["training FLOP"] > 0
+
+
+def test_omniglot_one_shot(run, tmp_path):
+    small = {"WIDTHS": (8, 8), "EMBEDDING": 8, "VIEWS": 1, "CLASSES": 8}
+    found = run("omniglot_one_shot", "--minutes", 0.001, "--checkpoint", tmp_path, **small)
+    assert set(found) == {"modified Hausdorff", "background_small1", "background_small2", "mean of the sets"}
+    assert all(0 <= table["error"] <= 1 for table in found.values())
+
+
+@pytest.mark.parametrize("size", [24, 32, 17])
+def test_multiply_adds(script, size):
+    """Against the sum written out for both networks: side^2 kernel^2 c_in c_out of each convolution, and the head."""
+    count = script("arithmetic").multiply_adds
+    params, _ = resnet_init(widths=(4, 6), blocks=2, embedding=5, seed=0)
+    half = (size + 1) // 2
+    stem, stage0 = size**2 * 9 * 3 * 4, 4 * size**2 * 9 * 4 * 4
+    stage1 = half**2 * (9 * 4 * 6 + 3 * 9 * 6 * 6 + 4 * 6)
+    assert count(params, size) == stem + stage0 + stage1 + 6 * 5
+    params, _ = cnn_init(widths=(4, 6), embedding=5, size=(size, size), seed=0)
+    assert count(params, size) == size**2 * 27 * 4 + (size // 2) ** 2 * 9 * 4 * 6 + (size // 4) ** 2 * 6 * 5
