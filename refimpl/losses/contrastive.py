@@ -248,5 +248,15 @@ def _similarities(z, temperature):
 
 
 def _through_similarities(ds, z, temperature):
-    """The pullback of s = z z^T / temperature: z_i stands in row i and in column i."""
-    return matrix_product(ds + ds.T, z) / temperature
+    """The pullback of s = z z^T / temperature: z_i stands in row i and in column i. Overwrites ds."""
+    _add_transpose(ds)
+    return matrix_product(ds, z) / temperature
+
+
+def _add_transpose(a, tile=128):
+    """a += a.T in place, a pair of tiles at a time: a whole transpose would miss the cache at every value."""
+    for i in range(0, len(a), tile):
+        for j in range(0, i + 1, tile):
+            upper, lower = a[j : j + tile, i : i + tile], a[i : i + tile, j : j + tile]
+            total = lower + upper.T
+            lower[:], upper[:] = total, total.T

@@ -12,6 +12,7 @@ from ..nn import log_softmax
 from ..validation import FLOATS, check_array, check_number
 from .checks import check_labels
 
+BLOCK = 1 << 16  # logits that are worked on at a time: 256 KiB in float32
 
 def softmax_cross_entropy(logits, labels, *, label_smoothing=0.0, class_weights=None):
     """Mean cross-entropy between softmax(logits) and the labels, and its gradient.
@@ -34,7 +35,7 @@ def softmax_cross_entropy(logits, labels, *, label_smoothing=0.0, class_weights=
     logits, labels = check_logits(logits, labels)
     s = check_number(label_smoothing, "label_smoothing", minimum=0, below=1)
     if s == 0 and class_weights is None:
-        return cross_entropy_rows(logits, labels)
+        return cross_entropy_rows(logits.copy(), labels)
     n, c = logits.shape
     weights, total = weights_of(class_weights, labels, logits)
     target = np.full((n, c), s / c, logits.dtype)
@@ -65,11 +66,18 @@ def weights_of(class_weights, labels, logits):
 
 
 def cross_entropy_rows(logits, labels):
-    """Mean cross-entropy and its gradient, unchecked; logits of -inf are candidates that cannot be chosen."""
-    rows = np.arange(len(logits))
-    log_p, _ = log_softmax(logits)
-    loss = -log_p[rows, labels].mean()
-    dlogits = np.exp(log_p, out=log_p)
-    dlogits[rows, labels] -= 1
-    dlogits /= len(logits)
-    return float(loss), dlogits
+    """Mean cross-entropy and its gradient, unchecked; logits of -inf are candidates that cannot be chosen.
+
+    The gradient takes the place of the logits, some rows at a time, which stay in the cache meanwhile.
+    """
+    n, loss = len(logits), 0.0
+    step = max(1, BLOCK // logits.shape[1])
+    for start in range(0, n, step):
+        block, label = logits[start : start + step], labels[start : start + step]
+        rows = np.arange(len(block))
+        log_p, _ = log_softmax(block)
+        loss -= float(log_p[rows, label].sum())
+        np.exp(log_p, out=block)
+        block[rows, label] -= 1
+        block /= n
+    return loss / n, logits

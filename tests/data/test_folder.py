@@ -5,11 +5,9 @@ import zipfile
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
-from refimpl.data import folder, load_folder, split_by_class
+from refimpl.data import folder, load_folder
 
 SPLIT_LAYOUT = [f"{split}/{kind}/{k}.png" for split in ("test", "train") for kind in ("cat", "dog") for k in range(2)]
 
@@ -152,22 +150,3 @@ def test_wrong_sources(tmp_path):
     (tmp_path / "file.zip").write_bytes(b"no zip")
     with pytest.raises(ValueError, match="file.zip"):
         load_folder(tmp_path / "file.zip")
-
-
-@given(st.lists(st.integers(0, 4), min_size=1, max_size=60), st.floats(0.05, 0.95), st.integers(0, 2**32))
-def test_split_by_class(labels, fraction, seed):
-    labels = np.array(labels)
-    rest, held_out = split_by_class(labels, fraction, seed)
-    np.testing.assert_array_equal(np.sort(np.concatenate([rest, held_out])), np.arange(len(labels)))
-    for label in np.unique(labels):
-        m, taken = (labels == label).sum(), (labels[held_out] == label).sum()
-        assert taken == (0 if m == 1 else min(max(round(fraction * m), 1), m - 1))
-    again = split_by_class(labels, fraction, seed)
-    np.testing.assert_array_equal(held_out, again[1])
-
-
-def test_split_by_class_refuses():
-    with pytest.raises(ValueError, match="^fraction"):
-        split_by_class([0, 1], 1.0, 0)
-    with pytest.raises(ValueError, match="^labels"):
-        split_by_class([0.5], 0.5, 0)

@@ -4,7 +4,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refimpl import losses
@@ -144,6 +144,7 @@ NAMES = sorted(cases(0, 3, 4))
 
 @pytest.mark.parametrize("name", NAMES)
 @given(seed=seeds, n=sizes, d=st.integers(2, 5))
+@settings(max_examples=25)
 def test_value_is_the_definition(name, seed, n, d):
     arrays, loss, definition = cases(seed, n, d)[name]
     np.testing.assert_allclose(loss(*arrays)[0], definition(*arrays), rtol=1e-9, atol=1e-11)
@@ -151,6 +152,7 @@ def test_value_is_the_definition(name, seed, n, d):
 
 @pytest.mark.parametrize("name", NAMES)
 @given(seed=seeds, n=sizes, d=st.integers(2, 5))
+@settings(max_examples=25)
 def test_gradient_is_the_slope(name, seed, n, d):
     arrays, loss, _ = cases(seed, n, d)[name]
     gradients = loss(*arrays)[1]
@@ -284,7 +286,7 @@ def test_a_class_of_weight_2_counts_like_two_copies(seed):
     np.testing.assert_allclose(value, losses.softmax_cross_entropy(x[twice], labels[twice])[0], rtol=1e-12)
 
 
-counts = st.lists(st.integers(0, 10**6), min_size=1, max_size=8).filter(any).map(np.array)
+counts = st.lists(st.integers(0, 10**4), min_size=1, max_size=8).filter(any).map(np.array)
 
 
 @given(counts=counts, beta=st.floats(0, 0.999999))
@@ -294,9 +296,8 @@ def test_class_balanced_weights(counts, beta):
     assert (weights[~present] == 0).all() and (weights[present] > 0).all()
     np.testing.assert_allclose(weights[present].mean(), 1)
     # the effective number is the sum of the series 1 + beta + ... + beta^(n - 1)
-    effective = np.array([np.sum(beta ** np.arange(min(n, 10**5), dtype=float)) for n in counts[present]])
-    if counts.max() <= 10**5 or beta < 0.999:
-        np.testing.assert_allclose(weights[present] * effective, weights[present][0] * effective[0], rtol=1e-6)
+    effective = np.array([np.sum(beta ** np.arange(n, dtype=float)) for n in counts[present]])
+    np.testing.assert_allclose(weights[present] * effective, weights[present][0] * effective[0], rtol=1e-6)
 
 
 def test_class_balanced_weights_at_their_ends():
@@ -320,6 +321,7 @@ BATCH = {
 
 @pytest.mark.parametrize("name", BATCH)
 @given(seed=seeds, n=sizes)
+@settings(max_examples=25)
 def test_the_order_of_the_batch_does_not_matter(name, seed, n):
     (z,) = draw(seed, (n, 4))
     labels = labels_with_a_pair(seed, n)
@@ -366,24 +368,24 @@ def test_distance_losses_ignore_shifts(seed):
         np.testing.assert_allclose(dz.sum(axis=0), 0, atol=1e-12)
 
 
-def test_nt_xent_of_4096_pairs_takes_arrays_of_n_squared_values_and_no_more():
-    """8192^2 float32 are 268 MB; pairs with their 16 dimensions each would be 16 times that."""
-    n, d = 4096, 16
-    z1, z2 = draw(0, (n, d), (n, d), dtype=np.float32)
+def test_nt_xent_of_4096_pairs_takes_one_array_of_n_squared_values():
+    """8192^2 float32 are 268 MB; pairs with their 16 dimensions each would be 16 times that.
+
+    Image i lies on axis i mod 16: similarities are 1 to the 511 others of an axis and 0 to the rest.
+    """
+    n, d, temperature = 4096, 16, 0.5
+    z = np.eye(d, dtype=np.float32)[np.arange(n) % d]
     tracemalloc.start()
-    value, (dz1, _) = losses.nt_xent(z1, z2, temperature=0.5)
+    value, (dz1, dz2) = losses.nt_xent(z, z, temperature=temperature)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 4.5 * 4 * (2 * n) ** 2
-    # rows against the definition
-    z = np.concatenate([z1, z2]).astype(np.float64)
-    z /= np.linalg.norm(z, axis=1, keepdims=True)
-    total = 0.0
-    for i in range(2 * n):
-        s = z @ z[i] / 0.5
-        total += np.log(np.exp(s).sum() - np.exp(s[i])) - s[(i + n) % (2 * n)]
-    np.testing.assert_allclose(value, total / (2 * n), rtol=1e-5)
-    assert np.isfinite(dz1).all()
+    assert peak < 1.5 * 4 * (2 * n) ** 2
+    near, far = 2 * n // d - 1, 2 * n - 2 * n // d
+    np.testing.assert_allclose(value, np.log(near * np.exp(2) + far) - 2, rtol=1e-5)
+    # pushed away from each other axis alike: ds on both sides of the pair, divided by the temperature
+    push = 2 / (near * np.exp(2) + far) * (2 * n // d) / (2 * n) / temperature
+    np.testing.assert_allclose(dz1, push * (1 - z), rtol=1e-3, atol=1e-3 * push)
+    np.testing.assert_allclose(dz2, dz1, rtol=1e-3, atol=1e-3 * push)
 
 
 def test_collapsed_embeddings_give_the_values_of_guessing():

@@ -122,7 +122,7 @@ def test_bad_input_is_named(name):
     with pytest.raises(ValueError, match="labels: expected integers"):
         mine(z, [0.0, 0.0, 1.0, 1.0])
     with pytest.raises(ValueError, match="z: expected finite"):
-        mine(z * np.inf, [0, 0, 1, 1])
+        mine(z + np.inf, [0, 0, 1, 1])
     with pytest.raises(ValueError, match="labels: expected shape"):
         mine(z, [0, 0, 1])
 

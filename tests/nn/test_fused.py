@@ -55,8 +55,11 @@ def test_pooled_layer_is_the_composition(size, seed, flat):
 
 
 @given(
-    size=sizes, seed=st.integers(0, 2**16), stride=st.integers(1, 3), activate=st.booleans(),
-    with_shortcut=st.booleans()
+    size=sizes,
+    seed=st.integers(0, 2**16),
+    stride=st.integers(1, 3),
+    activate=st.booleans(),
+    with_shortcut=st.booleans(),
 )
 @settings(max_examples=30)
 def test_layer_is_the_composition(size, seed, stride, activate, with_shortcut):
