@@ -139,24 +139,30 @@ def _find_links(points, ground, upper, slots, levels, batch, entry, top, ef):
                 _diverse(points, near, nodes, size, table[_row(slots, node, level), :links])
 
 
+@njit(cache=True)
+def _add_links(points, links, node, sources):
+    """Link a node, whose links are `links`, to `sources` too; where that is too many, the diverse ones stay."""
+    width, count = len(links), 0
+    while count < width and links[count] >= 0:
+        count += 1
+    total = count + len(sources)
+    if total <= width:
+        for j in range(len(sources)):  # a loop, as Numba takes long over assigned slices
+            links[count + j] = sources[j]
+        return
+    near, nodes = np.full(total, np.inf, np.float32), np.full(total, -1, np.int32)
+    for j in range(total):
+        other = links[j] if j < count else sources[j - count]
+        offer(near, nodes, squared_gap(points, np.int64(other), points, node), other)
+    _diverse(points, near, nodes, total, links)
+
+
 @njit(cache=True, parallel=True)
 def _link_back(points, table, slots, level, targets, starts, sources):
-    """Link targets[t] to sources[starts[t] : starts[t + 1]] too; where that is too many, the diverse ones stay."""
-    width = table.shape[1]
+    """Link targets[t] to sources[starts[t] : starts[t + 1]] too."""
     for t in prange(len(targets)):
         node = np.int64(targets[t])
-        links, first, count = table[_row(slots, node, level)], starts[t], 0
-        while count < width and links[count] >= 0:
-            count += 1
-        extra = starts[t + 1] - first
-        if count + extra <= width:
-            links[count : count + extra] = sources[first : first + extra]
-        else:
-            near, nodes = np.full(count + extra, np.inf, np.float32), np.full(count + extra, -1, np.int32)
-            for j in range(count + extra):
-                other = links[j] if j < count else sources[first + j - count]
-                offer(near, nodes, squared_gap(points, np.int64(other), points, node), other)
-            _diverse(points, near, nodes, count + extra, links)
+        _add_links(points, table[_row(slots, node, level)], node, sources[starts[t] : starts[t + 1]])
 
 
 @njit(cache=True)
@@ -183,29 +189,37 @@ def _arrive(points, upper, slots, entry, top, queries, arrivals):
         arrivals[i] = _descend(points, upper, slots, top, 1, queries, i, entry)
 
 
+@njit(cache=True)
+def _search_for(points, ground, slots, apart, is_open, queries, order, arrivals, ef, found):
+    """`_search` for the queries named in `order`, in one thread."""
+    k = found.shape[1]
+    near, nodes, opened = np.empty(ef, np.float32), np.empty(ef, np.int32), np.empty(ef, np.bool_)
+    seen, fresh = met_by_none(len(points)), np.empty(ground.shape[1], np.int32)
+    best = np.empty(k, np.float32)
+    for i in order:
+        size = _beam(points, ground, slots, 0, queries, i, arrivals[i], near, nodes, opened, seen, i, fresh)
+        taken = 0
+        for j in range(size):
+            if is_open[nodes[j]] and taken < k:
+                best[taken], found[i, taken] = near[j], nodes[j]
+                taken += 1
+        for j in range(taken, k):
+            best[j] = np.inf
+        for j in range(len(apart)):
+            if is_open[apart[j]] and seen[apart[j]] != i:
+                offer(best, found[i], squared_gap(points, apart[j], queries, i), apart[j])
+
+
 @njit(cache=True, parallel=True)
 def _search(points, ground, slots, apart, is_open, queries, order, arrivals, ef, found):
-    """OUT found (n, k) = -1: the nearest open places among the ef that the walk keeps, and those apart."""
-    n, k = found.shape
-    n_chunks = min(n, CHUNKS)
+    """OUT found (n, k) = -1: the nearest open places among the ef that the walk keeps, and those apart.
+
+    (The loop is a function of its own: Numba takes long over a large body of a prange.)
+    """
+    n_chunks = min(len(order), CHUNKS)
     for c in prange(n_chunks):
-        near, nodes, opened = np.empty(ef, np.float32), np.empty(ef, np.int32), np.empty(ef, np.bool_)
-        seen, fresh = met_by_none(len(points)), np.empty(ground.shape[1], np.int32)
-        best = np.empty(k, np.float32)
-        for o in range(c * n // n_chunks, (c + 1) * n // n_chunks):
-            i = order[o]
-            size = _beam(
-                points, ground, slots, 0, queries, i, arrivals[i], near, nodes, opened, seen, i, fresh
-            )  # fmt: skip
-            taken = 0
-            for j in range(size):
-                if is_open[nodes[j]] and taken < k:
-                    best[taken], found[i, taken] = near[j], nodes[j]
-                    taken += 1
-            best[taken:] = np.inf
-            for j in range(len(apart)):
-                if is_open[apart[j]] and seen[apart[j]] != i:
-                    offer(best, found[i], squared_gap(points, apart[j], queries, i), apart[j])
+        some = order[c * len(order) // n_chunks : (c + 1) * len(order) // n_chunks]
+        _search_for(points, ground, slots, apart, is_open, queries, some, arrivals, ef, found)
 
 
 class HNSWIndex(Index):

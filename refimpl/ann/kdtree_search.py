@@ -134,7 +134,7 @@ def _descend(axis, link, planes, has_open, query, node, bound, stretch, limit, t
         else:
             far, gap, node = node + 1, q - low, link[node]
         far_bound = bound - side[j] * side[j] + gap * gap
-        if far_bound * stretch <= limit and has_open[far]:
+        if not (far_bound * stretch > limit) and has_open[far]:  # inf - inf, which is NaN, excludes nothing
             todo[n_todo], bounds[n_todo] = far, far_bound
             for e in range(len(side)):
                 sides[n_todo, e] = side[e]
@@ -152,43 +152,86 @@ def _at_roots(tree, todo, bounds, sides):
             sides[root, j] = 0.0
 
 
+@njit(cache=True)
+def _nearest_of(
+    tree, lane_ids, open_lanes, has_open, queries, order, shifts, metric, stretch, max_leaves, found, distances
+):
+    """`_nearest` for the queries named in `order`, in one thread."""
+    d, k = queries.shape[1], found.shape[1]
+    axis, link, planes, blocks = tree.axis, tree.link, tree.planes, tree.blocks
+    todo, bounds = np.empty(tree.depth + 3, np.int64), np.empty(tree.depth + 3)
+    sides, side, near = np.empty((tree.depth + 3, d)), np.empty(d), np.empty(LANES)
+    for i in order:
+        query, shift = queries[i], shifts[i]
+        limit, leaves, n_todo = np.inf, 1 - tree.roots, tree.roots
+        _at_roots(tree, todo, bounds, sides)
+        while n_todo and (leaves < max_leaves or found[i, k - 1] < 0):
+            n_todo -= 1
+            node, bound = todo[n_todo], bounds[n_todo]
+            if bound * stretch > limit:
+                continue
+            node, n_todo = _descend(
+                axis, link, planes, has_open, query, node, bound, stretch, limit, todo, bounds, sides, n_todo, side
+            )
+            if not has_open[node]:
+                continue
+            leaves += 1
+            for block in range(link[node], link[node] - axis[node]):
+                lanes = block_distances(blocks, block * d * LANES, queries, i * d, d, limit, near)
+                lanes &= open_lanes[block]
+                while lanes:
+                    lane = lowest_bit(lanes)
+                    lanes &= lanes - np.uint64(1)
+                    offer(distances[i], found[i], _distance(near[lane], metric, shift), lane_ids[block, lane])
+                    limit = _largest_squared(distances[i, k - 1], metric, shift)
+
+
 @njit(cache=True, parallel=True)
 def _nearest(
     tree, lane_ids, open_lanes, has_open, queries, order, shifts, metric, stretch, max_leaves, found, distances
 ):
     """OUT found (n, k) = -1, distances (n, k) = inf. Depth first, nearer sides first.
 
-    At most `max_leaves` leaves, or as many more as it takes to find k.
+    At most `max_leaves` leaves, or as many more as it takes to find k. (The loop over chunks is a function of its own,
+    here and below: Numba takes three times as long over a large body of a prange.)
     """
-    n, d = queries.shape
-    axis, link, planes, blocks, k = tree.axis, tree.link, tree.planes, tree.blocks, found.shape[1]
-    for c in prange(-(-n // CHUNK)):
-        todo, bounds = np.empty(tree.depth + 3, np.int64), np.empty(tree.depth + 3)
-        sides, side, near = np.empty((tree.depth + 3, d)), np.empty(d), np.empty(LANES)
-        for o in range(c * CHUNK, min(n, (c + 1) * CHUNK)):
-            i = order[o]
-            query, shift = queries[i], shifts[i]
-            limit, leaves, n_todo = np.inf, 1 - tree.roots, tree.roots
-            _at_roots(tree, todo, bounds, sides)
-            while n_todo and (leaves < max_leaves or found[i, k - 1] < 0):
-                n_todo -= 1
-                node, bound = todo[n_todo], bounds[n_todo]
-                if bound * stretch > limit:
-                    continue
-                node, n_todo = _descend(
-                    axis, link, planes, has_open, query, node, bound, stretch, limit, todo, bounds, sides, n_todo, side
-                )
-                if not has_open[node]:
-                    continue
-                leaves += 1
-                for block in range(link[node], link[node] - axis[node]):
-                    lanes = block_distances(blocks, block * d * LANES, queries, i * d, d, limit, near)
-                    lanes &= open_lanes[block]
-                    while lanes:
-                        lane = lowest_bit(lanes)
-                        lanes &= lanes - np.uint64(1)
-                        offer(distances[i], found[i], _distance(near[lane], metric, shift), lane_ids[block, lane])
-                        limit = _largest_squared(distances[i, k - 1], metric, shift)
+    for c in prange(-(-len(order) // CHUNK)):
+        some = order[c * CHUNK : (c + 1) * CHUNK]
+        _nearest_of(
+            tree, lane_ids, open_lanes, has_open, queries, some, shifts, metric, stretch, max_leaves, found, distances
+        )
+
+
+@njit(cache=True)
+def _within_of(tree, lane_ids, open_lanes, has_open, queries, order, shifts, metric, radius, ends, found, distances):
+    """`_within` for the queries named in `order`, in one thread."""
+    d = queries.shape[1]
+    axis, link, planes, blocks = tree.axis, tree.link, tree.planes, tree.blocks
+    todo, bounds = np.empty(tree.depth + 3, np.int64), np.empty(tree.depth + 3)
+    sides, side, near = np.empty((tree.depth + 3, d)), np.empty(d), np.empty(LANES)
+    for i in order:
+        query, shift, n_todo = queries[i], shifts[i], tree.roots
+        limit = _largest_squared(radius, metric, shift)
+        _at_roots(tree, todo, bounds, sides)
+        while n_todo:
+            n_todo -= 1
+            node, bound = todo[n_todo], bounds[n_todo]
+            node, n_todo = _descend(
+                axis, link, planes, has_open, query, node, bound, SAFE, limit, todo, bounds, sides, n_todo, side
+            )
+            if not has_open[node]:
+                continue
+            for block in range(link[node], link[node] - axis[node]):
+                lanes = block_distances(blocks, block * d * LANES, queries, i * d, d, limit, near)
+                lanes &= open_lanes[block]
+                while lanes:
+                    lane = lowest_bit(lanes)
+                    lanes &= lanes - np.uint64(1)
+                    distance = _distance(near[lane], metric, shift)
+                    if distance <= radius:
+                        ends[i] -= 1
+                        if len(found):
+                            found[ends[i]], distances[ends[i]] = lane_ids[block, lane], distance
 
 
 @njit(cache=True, parallel=True)
@@ -197,35 +240,9 @@ def _within(tree, lane_ids, open_lanes, has_open, queries, order, shifts, metric
 
     ends (n,) INOUT counts down by their number; with empty found and distances, that is all that happens.
     """
-    n, d = queries.shape
-    axis, link, planes, blocks = tree.axis, tree.link, tree.planes, tree.blocks
-    for c in prange(-(-n // CHUNK)):
-        todo, bounds = np.empty(tree.depth + 3, np.int64), np.empty(tree.depth + 3)
-        sides, side, near = np.empty((tree.depth + 3, d)), np.empty(d), np.empty(LANES)
-        for o in range(c * CHUNK, min(n, (c + 1) * CHUNK)):
-            i = order[o]
-            query, shift, n_todo = queries[i], shifts[i], tree.roots
-            limit = _largest_squared(radius, metric, shift)
-            _at_roots(tree, todo, bounds, sides)
-            while n_todo:
-                n_todo -= 1
-                node, bound = todo[n_todo], bounds[n_todo]
-                node, n_todo = _descend(
-                    axis, link, planes, has_open, query, node, bound, SAFE, limit, todo, bounds, sides, n_todo, side
-                )
-                if not has_open[node]:
-                    continue
-                for block in range(link[node], link[node] - axis[node]):
-                    lanes = block_distances(blocks, block * d * LANES, queries, i * d, d, limit, near)
-                    lanes &= open_lanes[block]
-                    while lanes:
-                        lane = lowest_bit(lanes)
-                        lanes &= lanes - np.uint64(1)
-                        distance = _distance(near[lane], metric, shift)
-                        if distance <= radius:
-                            ends[i] -= 1
-                            if len(found):
-                                found[ends[i]], distances[ends[i]] = lane_ids[block, lane], distance
+    for c in prange(-(-len(order) // CHUNK)):
+        some = order[c * CHUNK : (c + 1) * CHUNK]
+        _within_of(tree, lane_ids, open_lanes, has_open, queries, some, shifts, metric, radius, ends, found, distances)
 
 
 class Opening(NamedTuple):

@@ -108,66 +108,84 @@ def _halve(values, rows, start, middle, end):
             break
 
 
+@njit(cache=True)
+def _grow_tree(vectors, seed, normals, offsets, rows):
+    """`_grow_forest` for one tree."""
+    n = len(vectors)
+    state, values = np.empty(1, np.uint64), np.empty(n, np.float32)
+    state[0] = seed
+    for i in range(n):
+        rows[i] = i
+    for node in range(len(normals)):
+        start, end = _node_range(node, n)
+        middle = (start + end) // 2
+        normal = normals[node]
+        _pick_normal(vectors, rows[start:end], state, normal)
+        for i in range(start, end):
+            values[i] = dot(vectors[rows[i]], normal)
+        _halve(values, rows, start, middle, end)
+        left, right = values[start], values[middle]
+        for i in range(start, middle):
+            left = max(left, values[i])
+        for i in range(middle, end):
+            right = min(right, values[i])
+        offsets[node] = np.float32(0.5) * left + np.float32(0.5) * right
+
+
 @njit(cache=True, parallel=True)
 def _grow_forest(vectors, seeds, normals, offsets, leaves):
     """One tree a seed. OUT normals, offsets, leaves: their shapes, and so the number of levels, are the caller's."""
-    n = len(vectors)
     for t in prange(len(seeds)):
-        state, rows, values = np.empty(1, np.uint64), leaves[t], np.empty(n, np.float32)
-        state[0] = seeds[t]
-        for i in range(n):
-            rows[i] = i
-        for node in range(normals.shape[1]):
+        _grow_tree(vectors, seeds[t], normals[t], offsets[t], leaves[t])
+
+
+@njit(cache=True)
+def _search_for(
+    vectors, ids, open_rows, normals, offsets, leaves, queries, first, last, slack, max_leaves, found, distances
+):
+    """`_search_forest` for queries[first:last], in one thread."""
+    trees, cuts, _ = normals.shape
+    nodes = 2 * cuts + 1
+    n = leaves.shape[1]
+    bounds, waiting = np.empty(trees * (cuts + 1), np.float32), np.empty(trees * (cuts + 1), np.int64)
+    seen = met_by_none(n)
+    for i in range(first, last):
+        query, nearest, nearest_ids = queries[i], distances[i], found[i]
+        size, visited = trees, 0
+        for t in range(trees):
+            bounds[t], waiting[t] = np.float32(0), t * nodes
+        while size and (visited < max_leaves or nearest_ids[-1] < 0):
+            bound, t, node = bounds[0], waiting[0] // nodes, waiting[0] % nodes
+            reach = bound - slack[i]
+            if reach > 0 and reach * reach > nearest[-1]:
+                break
+            drop_first(bounds, waiting, size)
+            size -= 1
+            while node < cuts:
+                margin = dot(query, normals[t, node]) - offsets[t, node]
+                near = 2 * node + 2 if margin > 0 else 2 * node + 1
+                far = 4 * node + 3 - near
+                push(bounds, waiting, size, max(bound, abs(margin)), t * nodes + far)
+                size, node = size + 1, near
+            visited += 1
             start, end = _node_range(node, n)
-            middle = (start + end) // 2
-            normal = normals[t, node]
-            _pick_normal(vectors, rows[start:end], state, normal)
-            for i in range(start, end):
-                values[i] = dot(vectors[rows[i]], normal)
-            _halve(values, rows, start, middle, end)
-            left, right = values[start], values[middle]
-            for i in range(start, middle):
-                left = max(left, values[i])
-            for i in range(middle, end):
-                right = min(right, values[i])
-            offsets[t, node] = np.float32(0.5) * left + np.float32(0.5) * right
+            for at in range(start, end):
+                row = leaves[t, at]
+                if seen[row] != i and open_rows[row]:
+                    seen[row] = i
+                    offer(nearest, nearest_ids, squared_distance(query, vectors[row]), ids[row])
 
 
 @njit(cache=True, parallel=True)
 def _search_forest(vectors, ids, open_rows, normals, offsets, leaves, queries, slack, max_leaves, found, distances):
     """OUT found (n, k) = -1, distances (n, k) = inf, squared. slack (n,): how far rounding may lift a bound."""
-    trees, cuts, d = normals.shape
-    nodes = 2 * cuts + 1
-    n = leaves.shape[1]
-    n_chunks = min(len(queries), 16)  # few: each clears an array of n
+    n = len(queries)
+    n_chunks = min(n, 16)  # few: each clears an array of all rows
     for c in prange(n_chunks):
-        bounds, waiting = np.empty(trees * (cuts + 1), np.float32), np.empty(trees * (cuts + 1), np.int64)
-        seen = met_by_none(n)
-        for i in range(c * len(queries) // n_chunks, (c + 1) * len(queries) // n_chunks):
-            query, nearest, nearest_ids = queries[i], distances[i], found[i]
-            size, visited = trees, 0
-            for t in range(trees):
-                bounds[t], waiting[t] = np.float32(0), t * nodes
-            while size and (visited < max_leaves or nearest_ids[-1] < 0):
-                bound, t, node = bounds[0], waiting[0] // nodes, waiting[0] % nodes
-                reach = bound - slack[i]
-                if reach > 0 and reach * reach > nearest[-1]:
-                    break
-                drop_first(bounds, waiting, size)
-                size -= 1
-                while node < cuts:
-                    margin = dot(query, normals[t, node]) - offsets[t, node]
-                    near = 2 * node + 2 if margin > 0 else 2 * node + 1
-                    far = 4 * node + 3 - near
-                    push(bounds, waiting, size, max(bound, abs(margin)), t * nodes + far)
-                    size, node = size + 1, near
-                visited += 1
-                start, end = _node_range(node, n)
-                for at in range(start, end):
-                    row = leaves[t, at]
-                    if seen[row] != i and open_rows[row]:
-                        seen[row] = i
-                        offer(nearest, nearest_ids, squared_distance(query, vectors[row]), ids[row])
+        first, last = c * n // n_chunks, (c + 1) * n // n_chunks
+        _search_for(
+            vectors, ids, open_rows, normals, offsets, leaves, queries, first, last, slack, max_leaves, found, distances
+        )
 
 
 class RPForestIndex(Index):

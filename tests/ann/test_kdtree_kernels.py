@@ -68,6 +68,15 @@ def test_search_agrees_with_a_sort(cloud, k, leaf_size):
     np.testing.assert_array_equal(ids, expected_ids)
 
 
+def test_squares_that_overflow_exclude_nothing():
+    """Beyond the cut at -1e154 the bound is infinite, and beyond the next on the same axis inf - inf."""
+    points = np.array([[0.0, 0], [0, -1.4e154], [0, -1.5e154], [1, 0], [0, 1.4e154]])
+    ids, distances = search_tree(*planted(points, leaf_size=1), points, 5)
+    expected_ids, expected = nearest_by_sort(points, points, 5)
+    np.testing.assert_array_equal(ids, expected_ids)
+    np.testing.assert_array_equal(distances, expected)
+
+
 @given(clouds(), st.integers(1, 20), st.floats(0, 1), st.integers(0, 99))
 def test_filtered_search_is_search_in_the_subset(cloud, k, share, seed):
     points, queries = cloud
