@@ -388,6 +388,21 @@ def test_nt_xent_of_4096_pairs_takes_one_array_of_n_squared_values():
     np.testing.assert_allclose(dz2, dz1, rtol=1e-3, atol=1e-3 * push)
 
 
+def test_gradients_of_batches_of_several_tiles():
+    """300 rows: similarities are made symmetric by pairs of 128 x 128 tiles, and softmax goes some rows at a time."""
+    (x, y, v) = draw(0, (150, 4), (150, 4), (150, 4))
+    labels = labels_with_a_pair(0, 300)
+    for loss in (
+        lambda x: losses.nt_xent(x, y, temperature=0.4),
+        lambda x: losses.decoupled_contrastive(x, y, temperature=0.4),
+        lambda x: losses.sup_con(np.concatenate([x, y]), labels, temperature=0.4),
+    ):
+        dx = as_tuple(loss(x)[1])[0][:150]
+        slope = (loss(x + 1e-6 * v)[0] - loss(x - 1e-6 * v)[0]) / 2e-6
+        np.testing.assert_allclose(np.vdot(dx, v), slope, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(losses.nt_xent(x, y, temperature=0.4)[0], definitions.nt_xent(x, y, 0.4), rtol=1e-10)
+
+
 def test_collapsed_embeddings_give_the_values_of_guessing():
     n, k = 6, 9
     z = np.ones((n, 4))
