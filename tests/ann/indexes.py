@@ -40,7 +40,7 @@ class Case(NamedTuple):
 
 TABLE = {
     ExactIndex: Case({}),
-    KDTreeIndex: Case({"leaf_size": 4}, budget=("max_leaves", {})),
+    KDTreeIndex: Case({"leaf_size": 4, "max_leaves": 2}, {"max_leaves": None}, budget=("max_leaves", {})),
     RPForestIndex: Case(
         {"trees": 3, "leaf_size": 4, "max_leaves": 6}, {"max_leaves": None},
         budget=("max_leaves", {"trees": 4, "leaf_size": 8}),
