@@ -14,6 +14,8 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, description):
         super().__init__(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+        for stream in (sys.stdout, sys.stderr):
+            stream.reconfigure(errors="backslashreplace")  # a file's name need not be text that a terminal can show
 
     def error(self, message):
         self.exit(2, f"{self.prog}: error: {message}\n")

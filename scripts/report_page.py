@@ -180,4 +180,4 @@ def write_page(path, title, header, sections, sheet, footer):
         f"<script>{script}</script></body></html>"
     )
     with atomic_write(path) as file:
-        file.write(text.encode("utf-8"))
+        file.write(text.encode("utf-8", errors="backslashreplace"))  # names of files need not be text

@@ -25,7 +25,7 @@ def find_pictures(folder):
     folder = Path(folder)
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder")
-    paths = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    paths = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and not path.is_dir())
     return sorted(path for path in paths if not any(p.startswith(".") for p in path.relative_to(folder).parts))
 
 
@@ -41,9 +41,14 @@ def update_table(table, folder, encoder, *, batch=64, progress=None):
     """
     folder = Path(folder)
     known = {name: i for i, name in enumerate(table.names.tolist())}
-    names, stamps, rows, fresh = [], [], [], []
+    names, stamps, rows, fresh, skipped = [], [], [], [], []
     for path in find_pictures(folder):
-        name, status = path.relative_to(folder).as_posix(), path.stat()
+        name = path.relative_to(folder).as_posix()
+        try:
+            status = path.stat()
+        except OSError as error:  # a link to nowhere, or gone since it was found
+            skipped.append((name, str(error)))
+            continue
         stamp = (status.st_size, status.st_mtime_ns)
         if name in known and tuple(table.stamps[known[name]].tolist()) == stamp:
             names.append(name)
@@ -51,7 +56,7 @@ def update_table(table, folder, encoder, *, batch=64, progress=None):
             rows.append(table.embeddings[known[name]])
         else:
             fresh.append((name, stamp))
-    kept, skipped = len(names), []
+    kept = len(names)
     for first in range(0, len(fresh), batch):
         pictures, read = [], []
         for name, stamp in fresh[first : first + batch]:

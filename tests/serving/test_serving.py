@@ -68,9 +68,10 @@ def test_unreadable_files_are_listed_and_the_others_go_on(tmp_path):
     write_pictures(tmp_path, 2)
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff broken")
     (tmp_path / "empty.png").write_bytes(b"")
+    (tmp_path / "link.png").symlink_to(tmp_path / "nowhere.png")
     indexed = serving.update_table(fresh_table(encoder), tmp_path, encoder)
     assert indexed.table.names.tolist() == ["a00.png", "a01.png"]
-    assert sorted(name for name, _ in indexed.skipped) == ["broken.jpg", "empty.png"]
+    assert sorted(name for name, _ in indexed.skipped) == ["broken.jpg", "empty.png", "link.png"]
     assert all(name in reason for name, reason in indexed.skipped)
 
 
