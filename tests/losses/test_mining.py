@@ -153,3 +153,9 @@ def test_no_triplets_no_loss():
     # all negatives are farther than positives by more than the margin
     far = np.array([[0.0, 0], [0, 0.1], [9, 0], [9, 0.1]])
     assert not len(losses.semi_hard(far, [0, 0, 1, 1], margin=0.2).anchor)
+
+
+def test_a_negative_at_exactly_the_margin_is_satisfied():
+    line = np.array([[0.0], [1.0], [2.0]])  # of anchor 0: d_ap = 1, d_an = 2; of anchor 1 both are 1
+    assert not len(losses.semi_hard(line, [0, 0, 1], margin=1.0).anchor)
+    assert as_rows(losses.semi_hard(line, [0, 0, 1], margin=1.001)) == [(0, 1, 2)]
