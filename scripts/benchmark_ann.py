@@ -1,7 +1,8 @@
 """How fast are exact search, k-means and the inverted lists, beside faiss and scikit-learn?
 
     python scripts/benchmark_ann.py [--peers] [--json docs/results/benchmark_ann.json] [--data FILE.npy]
-                                    [--only exact,kmeans,ivf,ivfpq,best] [--plot docs/results/benchmark_ann_curves.png]
+                                    [--only exact,kmeans,ivf,ivfpq,growth,best]
+                                    [--plot docs/results/benchmark_ann_curves.png]
 
 Two threads, on 200,000 unit vectors of 128 dimensions that lie near 16, and 2,000 queries (`embeddings`). Times are
 medians of --repeats after one that warms up; with --peers, each repeat runs every peer directly after this library,
@@ -9,9 +10,13 @@ so that all see the same machine, and the row names the best of them. The tree a
 their own, benchmark_ann_trees.py.
 
 exact     10 neighbours. Peer: faiss IndexFlatL2.
-kmeans    1,024 centroids, 10 iterations from the same rows. Peers: faiss, scikit-learn.
-ivf       10 neighbours, 1,024 lists, the fewest probes that reach a recall of 0.95 and of 0.99. Peer: faiss IVF-Flat.
+          plain: vectors without directions of their own (isotropic), where leaving out coordinates does not help.
+kmeans    1,024 centroids, 10 iterations from the same rows. Peers: faiss, scikit-learn, a row each.
+ivf       10 neighbours, 1,024 lists, the fewest probes that reach a recall of 0.95 and of 0.99. Peer: faiss IVF-Flat,
+          with this library's centroids: the lists are the same, so that equal probes are equal recall.
 ivfpq     the same with 16 bytes a vector and 50 exact re-rankings. Peer: faiss IVF-PQ with refinement.
+growth    time of a query against the number of vectors, 10,000 to 1,000,000 (HNSW: to 100,000) of 32 dimensions: the
+          exponent of a power law. The trees and hashes are in benchmark_ann_trees.py.
 best      every approximate index of this library and every other library (ann_contenders.py): recall against rate,
           the best of either side at recall 0.95 and 0.99, build times, memory, and the median and 99th percentile of
           single queries at 0.95. The curves go to --plot. All points of all are timed in turn in every repeat.
@@ -34,37 +39,48 @@ import numpy as np
 from ann_contenders import OURS, PEERS, K, ours
 from benchmark_ann_trees import Table, embeddings, environment, has, medians, seconds
 
-from refimpl.ann import ExactIndex, IVFIndex, IVFPQIndex, kmeans, knn_recall
+from refimpl.ann import ExactIndex, HNSWIndex, IVFIndex, IVFPQIndex, kmeans, knn_recall
 from refimpl.files import atomic_write
 
 
 def benchmark_exact(table, peers, repeats, vectors, queries, truth):
+    time_exact(table, peers, repeats, "exact, 10 neighbours", vectors, queries)
+    rng = np.random.default_rng(0)
+    plain, asked = (rng.standard_normal((n, vectors.shape[1]), np.float32) for n in (len(vectors), len(queries) // 4))
+    time_exact(table, peers, min(repeats, 2), "exact, 10 neighbours, isotropic vectors", plain, asked)
+
+
+def time_exact(table, peers, repeats, name, vectors, queries):
     index = ExactIndex().fit(vectors)
     calls = {"ours": lambda: index.search(queries, 10)}
     if peers and has("faiss"):
         import faiss
 
-        flat = faiss.IndexFlatL2(128)
+        flat = faiss.IndexFlatL2(vectors.shape[1])
         flat.add(vectors)
         calls["faiss IndexFlatL2"] = lambda: flat.search(queries, 10)
-    table.add("exact, 10 neighbours", medians(calls, repeats), len(queries))
+    table.add(name, medians(calls, repeats), len(queries))
 
 
 def benchmark_kmeans(table, peers, repeats, vectors, queries, truth):
-    init = vectors[:1024].copy()
-    calls = {"ours": lambda: kmeans(vectors, 1024, init=init, max_iter=10, tol=0)}
+    k, d = min(1024, len(vectors)), vectors.shape[1]
+    init = vectors[:k].copy()
+    calls = {"ours": lambda: kmeans(vectors, k, init=init, max_iter=10, tol=0)}
     if peers and has("faiss"):
         import faiss
 
         def train():
-            faiss.Kmeans(128, 1024, niter=10, max_points_per_centroid=1 << 20).train(vectors, init_centroids=init)
+            faiss.Kmeans(d, k, niter=10, max_points_per_centroid=1 << 20).train(vectors, init_centroids=init)
 
         calls["faiss"] = train
     if peers and has("sklearn"):
         from sklearn.cluster import KMeans
 
-        calls["scikit-learn"] = lambda: KMeans(1024, init=init, n_init=1, max_iter=10, tol=0).fit(vectors)
-    table.add("k-means, 1,024 centroids, 10 iterations", medians(calls, min(repeats, 3)))
+        calls["scikit-learn"] = lambda: KMeans(k, init=init, n_init=1, max_iter=10, tol=0).fit(vectors)
+    times = medians(calls, min(repeats, 2))
+    for peer in [name for name in times if name != "ours"] or [None]:
+        shown = {"ours": times["ours"]} if peer is None else {"ours": times["ours"], peer: times[peer]}
+        table.add(f"k-means, {k:,} centroids, 10 iterations", shown)
 
 
 def fewest_probes(search, truth, target):
@@ -94,19 +110,22 @@ def benchmark_lists(table, repeats, name, index, peer, queries, truth):
 
 
 def benchmark_ivf(table, peers, repeats, vectors, queries, truth):
-    peer = None
+    index, peer = IVFIndex(lists=min(1024, len(vectors))).fit(vectors), None
     if peers and has("faiss"):
         import faiss
 
-        theirs = faiss.index_factory(128, "IVF1024,Flat")
-        theirs.train(vectors)
+        centroids, d = index.centroids, vectors.shape[1]
+        coarse = faiss.IndexFlatL2(d)
+        coarse.add(centroids)
+        theirs = faiss.IndexIVFFlat(coarse, d, len(centroids))
+        theirs.train(vectors)  # does nothing, as the centroids are there
         theirs.add(vectors)
 
         def peer(probes):
             theirs.nprobe = probes
             return theirs.search(queries, 10)[1]
 
-    benchmark_lists(table, repeats, "IVF-Flat", IVFIndex(lists=1024).fit(vectors), peer, queries, truth)
+    benchmark_lists(table, repeats, "IVF-Flat", index, peer, queries, truth)
 
 
 def benchmark_ivfpq(table, peers, repeats, vectors, queries, truth):
@@ -114,7 +133,7 @@ def benchmark_ivfpq(table, peers, repeats, vectors, queries, truth):
     if peers and has("faiss"):
         import faiss
 
-        theirs = faiss.index_factory(128, "IVF1024,PQ16,RFlat")
+        theirs = faiss.index_factory(vectors.shape[1], "IVF1024,PQ16,RFlat")
         theirs.train(vectors)
         theirs.add(vectors)
         theirs.k_factor = 5
@@ -125,6 +144,28 @@ def benchmark_ivfpq(table, peers, repeats, vectors, queries, truth):
 
     index = IVFPQIndex(lists=1024, parts=16, rerank=50).fit(vectors)
     benchmark_lists(table, repeats, "IVF-PQ", index, peer, queries, truth)
+
+
+def benchmark_growth(table, peers, repeats, vectors, queries, truth):
+    """The exponent b of time = a n^b, least squares on logarithms."""
+    sizes = (10_000, 30_000, 100_000, 300_000, 1_000_000)
+    data, asked = embeddings(sizes[-1], 1000, 0)
+    data, asked = np.ascontiguousarray(data[:, :32]), np.ascontiguousarray(asked[:, :32])
+    cases = {
+        "exact (theory: n)": (ExactIndex, sizes),
+        "IVF-Flat, 4 sqrt(n) lists, 8 probes (theory: sqrt(n))": (IVFIndex, sizes),
+        "HNSW, ef 32 (theory: log n)": (lambda: HNSWIndex(ef=32), sizes[:3]),
+    }
+    for name, (make, measured) in cases.items():
+        times = []
+        for n in measured:
+            index = make().fit(data[:n])
+            times.append(medians({"ours": lambda index=index: index.search(asked, 10)}, 2)["ours"] / len(asked))
+        exponent = float(np.polyfit(np.log(measured), np.log(times), 1)[0])
+        row = {"work": f"growth: {name}", "ours": exponent, "unit": "exponent of n", "peer": None, "theirs": None}
+        table.rows.append({**row, "ratio": None, "seconds a query": dict(zip(map(str, measured), times))})
+        shown = "  ".join(f"{1e6 * t:.1f}" for t in times)
+        print(f"growth: {name:<64} exponent {exponent:.2f}; microseconds a query: {shown}", flush=True)
 
 
 def resident():
@@ -217,10 +258,13 @@ def plot_curves(contenders, path):
 
 
 def read_vectors(path):
-    """vectors and 2,000 queries set aside, float32."""
-    data = np.ascontiguousarray(np.load(path, allow_pickle=False), np.float32)
-    aside = np.random.default_rng(0).permutation(len(data))
-    return data[np.sort(aside[2000:])], data[aside[:2000]]
+    """vectors and 2,000 queries set aside (a tenth, if there are few), float32."""
+    data = np.load(path, allow_pickle=False)
+    if data.ndim != 2 or len(data) < 1000:
+        raise SystemExit(f"--data: expected vectors (n, d), n >= 1000, got shape {data.shape}")
+    data = np.ascontiguousarray(data, np.float32)
+    aside, count = np.random.default_rng(0).permutation(len(data)), min(2000, len(data) // 10)
+    return data[np.sort(aside[count:])], data[aside[:count]]
 
 
 BENCHMARKS = {
@@ -228,6 +272,7 @@ BENCHMARKS = {
     "kmeans": benchmark_kmeans,
     "ivf": benchmark_ivf,
     "ivfpq": benchmark_ivfpq,
+    "growth": benchmark_growth,
     "best": benchmark_best,
 }
 

@@ -6,7 +6,7 @@ from .hnsw import HNSWIndex
 from .index import Neighbors
 from .ivf import IVFIndex
 from .kdtree import KDTreeIndex
-from .kmeans import KMeans, kmeans
+from .kmeans import KMeans, kmeans, mini_batch_kmeans
 from .lsh import LSHIndex
 from .product_quantization import IVFPQIndex, PQIndex
 from .recall import knn_recall
@@ -27,5 +27,6 @@ __all__ = [
     "RPForestIndex",
     "kmeans",
     "knn_recall",
+    "mini_batch_kmeans",
     "tune",
 ]

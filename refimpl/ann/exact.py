@@ -19,9 +19,10 @@ from numba import njit, prange
 
 from ..microkernel import COLUMNS, ROWS, tile_product
 from ..validation import check_number
-from .candidates import offer
+from .candidates import is_beyond, offer
 from .index import METRICS, Index, thread_count
-from .panels import pack_vectors, rounding_error, whole_tiles
+from .panels import pack_vectors, rounding_error, squared_lengths, whole_tiles
+from .principal import FEW, choose_axes, project, split_sample
 
 BLOCK = 128 // ROWS * ROWS  # queries that share a panel while it is in the cache: 64 KB of them at d = 128
 SEGMENTS = 8  # of the database, if there are only a few blocks of queries
@@ -54,41 +55,50 @@ def _score_limit(kth, square, error, metric):
 
 
 @njit(cache=True)
-def _take(scores, first, vectors, ids, open_rows, query, square, error, metric, limit, found, distances):
-    """Measure the vectors of one tile row whose scores are not below the limit -> the new limit."""
-    for j in range(COLUMNS):
-        row = first + j
-        if not (scores[j] < limit) and row < len(vectors) and open_rows[row]:  # `not <` lets NaN pass
-            distance = exact_distance(vectors[row], query, metric)
-            offer(distances, found, distance, ids[row])
-            limit = _score_limit(distances[-1], square, error, metric)
-    return limit
+def _take(tile, limits, first_query, first_row, table, asked, found, distances):
+    """Measure what is not below the limit in a tile of (bound of a score) - (limit). INOUT limits, found, distances."""
+    (vectors, ids, open_rows), (queries, squares, errors, metric) = table, asked
+    for i in range(min(ROWS, len(queries) - first_query)):
+        q = first_query + i
+        for j in range(COLUMNS):
+            row = first_row + j
+            if (tile[i, j] < 0 and limits[i] > -np.inf) or row >= len(vectors) or not open_rows[row]:
+                continue
+            if not is_beyond(vectors[row], queries[q], distances[q, -1], errors[q], metric):
+                offer(distances[q], found[q], exact_distance(vectors[row], queries[q], metric), ids[row])
+        limits[i] = _score_limit(distances[q, -1], squares[q], errors[q], metric)
 
 
 @njit(cache=True, parallel=True)
-def _search(panels, biases, vectors, ids, open_rows, queries, shifted, squares, errors, metric, found, distances):
-    """OUT found (n, segments, k) = -1, distances = inf. `shifted` as the panels: minus the mean, whole tiles."""
+def _search(panels, biases, projected, table, asked, found, distances):
+    """OUT found (n, segments, k) = -1, distances = inf. `projected` as the panels, whole tiles.
+
+    table = vectors, ids, open_rows; asked = queries, |shifted|^2, errors, metric.
+    """
     n, segments, _ = found.shape
     d = panels.shape[1]
     for task in prange((n + BLOCK - 1) // BLOCK * segments):
         first, segment = task // segments * BLOCK, task % segments
         last = min(first + BLOCK, n)
         tile = np.empty((ROWS, COLUMNS), np.float32)
-        limits = np.full(BLOCK, -np.inf, np.float32)
+        bits = tile.view(np.int32)
+        limits, unlimited = np.full(BLOCK, np.inf, np.float32), np.ones(BLOCK // ROWS, np.bool_)
+        limits[: last - first] = -np.inf
         for panel in range(len(panels) * segment // segments, len(panels) * (segment + 1) // segments):
             for start in range(first, last, ROWS):
-                tile[:] = biases[panel]
-                tile_product(shifted, start * d, d, 1, panels, panel * d * COLUMNS, tile, 0, COLUMNS, d, True)
-                for i in range(min(ROWS, last - start)):
-                    q, limit = start + i, limits[start - first + i]
-                    passing = 0
-                    for j in range(COLUMNS):  # a sum, so that it takes two vector comparisons and no branch
-                        passing += not (tile[i, j] < limit)
-                    if passing:
-                        limits[start - first + i] = _take(
-                            tile[i], panel * COLUMNS, vectors, ids, open_rows, queries[q], squares[q], errors[q],
-                            metric, limit, found[q, segment], distances[q, segment],
-                        )  # fmt: skip
+                at = start - first
+                for i in range(ROWS):
+                    for j in range(COLUMNS):
+                        tile[i, j] = biases[panel, j] - limits[at + i]
+                tile_product(projected, start * d, d, 1, panels, panel * d * COLUMNS, tile, 0, COLUMNS, d, True)
+                all_below = np.int32(-1)  # its sign: that of every number in the tile, without a branch
+                for i in range(ROWS):
+                    for j in range(COLUMNS):
+                        all_below &= bits[i, j]
+                if all_below >= 0 or unlimited[at // ROWS]:
+                    own = limits[at : at + ROWS]
+                    _take(tile, own, start, panel * COLUMNS, table, asked, found[:, segment], distances[:, segment])
+                    unlimited[at // ROWS] = own.min() == -np.inf
 
 
 @njit(cache=True, parallel=True)
@@ -118,16 +128,17 @@ def rank_all(vectors, ids, queries, k, metric):
 
 
 class Packed:
-    """Vectors in the order of their rows, ready for `nearest`: packed, minus their mean unless the metric is "ip"."""
+    """Vectors in the order of their rows, ready for `nearest`: minus `center`, projected on `axes`, and packed.
 
-    def __init__(self, vectors, ids, metric):
+    frame = center, axes; None: the mean (0 for "ip"), and the axes that a sample finds to pay, if any do.
+    """
+
+    def __init__(self, vectors, ids, metric, frame=None):
         self.vectors, self.ids, self.metric = vectors, ids, METRICS.index(metric)
-        self.center = np.zeros(vectors.shape[1], np.float32)
-        if self.metric != IP and len(vectors):
-            self.center = vectors.mean(0, dtype=np.float64).astype(np.float32)
+        self.center, self.axes = frame or _frame(vectors, self.metric)
         shifted = vectors - self.center
-        self.panels, self.biases = pack_vectors(shifted, by_distance=self.metric != IP)
-        squares = np.einsum("ij,ij->i", shifted, shifted, dtype=np.float64)
+        squares = squared_lengths(shifted)
+        self.panels, self.biases = pack_vectors(project(shifted, self.axes), squares if self.metric != IP else None)
         self.largest_norm = float(np.sqrt(squares.max())) if len(squares) else 0.0
 
     def nearest(self, queries, k, open_rows):
@@ -136,14 +147,23 @@ class Packed:
         segments = 1 if n > SEGMENTS * BLOCK or len(self.panels) < 4 * SEGMENTS else SEGMENTS
         found, distances = np.full((n, segments, k), -1), np.full((n, segments, k), np.inf, np.float32)
         shifted = queries - self.center
-        squares = np.einsum("ij,ij->i", shifted, shifted, dtype=np.float64)
+        squares = squared_lengths(shifted)
         errors = rounding_error(np.sqrt(squares), self.largest_norm, queries.shape[1])
         if n and len(self.vectors):
-            _search(
-                self.panels, self.biases, self.vectors, self.ids, open_rows, queries, whole_tiles(shifted),
-                squares, errors, self.metric, found, distances,
-            )  # fmt: skip
+            table, asked = (self.vectors, self.ids, open_rows), (queries, squares, errors, self.metric)
+            projected = whole_tiles(project(shifted, self.axes))
+            _search(self.panels, self.biases, projected, table, asked, found, distances)
         return found.reshape(n, -1), distances.reshape(n, -1)
+
+
+def _frame(vectors, metric):
+    center = np.zeros(vectors.shape[1], np.float32)
+    if metric != IP and len(vectors):
+        center = vectors.mean(0, dtype=np.float64).astype(np.float32)
+    if len(vectors) < FEW:
+        return center, None
+    queries, others = split_sample(vectors)
+    return center, choose_axes(queries - center, others - center)
 
 
 def merge_lists(k, *lists):
@@ -180,7 +200,8 @@ class ExactIndex(Index):
         if k * k > 16 * n_open > 0:
             return rank_all(self._vectors[open_rows], self._ids[open_rows], queries, k, self.metric)
         if 2 * n_open < len(open_rows):
-            part = Packed(self._vectors[open_rows], self._ids[open_rows], self.metric)
+            frame = self._built_part.center, self._built_part.axes
+            part = Packed(self._vectors[open_rows], self._ids[open_rows], self.metric, frame)
             return merge_lists(k, part.nearest(queries, k, np.ones(len(part.ids), bool)))
         built = self._built
         lists = [self._built_part.nearest(queries, k, open_rows[:built])]

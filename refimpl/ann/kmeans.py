@@ -6,14 +6,14 @@ Lloyd 1982, "Least squares quantization in PCM". Start: k-means++ (Arthur and Va
 a vector drawn with probability proportional to its squared distance from those chosen; greedy: the best of
 2 + ln k draws.
 
-What limits it: operations, 2 n k d an iteration for the labels. They are a matrix product (panels.py) whose tiles are
-reduced while they are in registers' reach: each lane keeps the best score it has seen and its panel, COLUMNS lanes
-side by side without a branch, and the lanes are compared once, at the end. The means read each vector once, grouped
-by label, so that each centroid is summed by one thread in the order of the rows, in float64: the result is the same
-for any number of threads.
+What limits it: operations, 2 n k d an iteration for the labels, less where the data have principal axes
+(nearest_centroid.py). The means read each vector once, grouped by label, so that each centroid is summed by one thread
+in the order of the rows, in float64: the result is the same for any number of threads.
 
 A cluster that lost all its vectors gets the vector that is farthest from its centroid. With fewer distinct vectors
 than k there is none (its distance is 0); centroids then coincide, and labels are the smallest of them.
+
+Numbers whose squares would leave float32 are scaled by a power of two, which changes no digit of them.
 """
 
 from typing import NamedTuple
@@ -21,13 +21,12 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit, prange
 
-from ..microkernel import COLUMNS, ROWS, tile_product
 from ..validation import check_array, check_integer, check_number
 from .candidates import squared_distance
 from .index import thread_count
-from .panels import pack_vectors, whole_tiles
+from .nearest_centroid import Labelling, assign
 
-BLOCK = 64 // ROWS * ROWS  # vectors that share a panel: 32 KB of them at d = 128. Whole tiles: they write every row
+__all__ = ["KMeans", "assign", "group_by_label", "kmeans", "mini_batch_kmeans", "plus_plus"]
 
 
 class KMeans(NamedTuple):
@@ -37,43 +36,6 @@ class KMeans(NamedTuple):
     labels: np.ndarray
     inertia: float
     n_iter: int
-
-
-@njit(cache=True, parallel=True)
-def _nearest_centroid(x, panels, biases, labels):
-    """OUT labels (n,): the column with the largest bias + x.panel, the smallest among equals. x: whole tiles."""
-    n, d = len(labels), x.shape[1]
-    for block in prange((n + BLOCK - 1) // BLOCK):
-        first, last = block * BLOCK, min((block + 1) * BLOCK, n)
-        tile = np.empty((ROWS, COLUMNS), np.float32)
-        best, where = np.full((BLOCK, COLUMNS), -np.inf, np.float32), np.zeros((BLOCK, COLUMNS), np.int32)
-        for panel in range(len(panels)):
-            for start in range(first, last, ROWS):
-                tile[:] = biases[panel]
-                tile_product(x, start * d, d, 1, panels, panel * d * COLUMNS, tile, 0, COLUMNS, d, True)
-                for i in range(ROWS):
-                    at = start - first + i
-                    for j in range(COLUMNS):
-                        better = tile[i, j] > best[at, j]
-                        where[at, j] = np.int32(panel) if better else where[at, j]
-                        best[at, j] = tile[i, j] if better else best[at, j]
-        for i in range(last - first):
-            label = np.int32(2147483647)
-            score = np.float32(-np.inf)
-            for j in range(COLUMNS):
-                column = where[i, j] * np.int32(COLUMNS) + np.int32(j)
-                if best[i, j] > score or (best[i, j] == score and column < label):
-                    score, label = best[i, j], column
-            labels[first + i] = label
-
-
-def assign(x, centroids):
-    """The nearest centroid of each x (n, d) float32 -> labels (n,) int32. 2 n k d operations."""
-    center = centroids.mean(0, dtype=np.float64).astype(np.float32)  # smaller numbers, smaller rounding errors
-    panels, biases = pack_vectors(centroids - center)
-    labels = np.empty(len(x), np.int32)
-    _nearest_centroid(whole_tiles(x - center), panels, biases, labels)
-    return labels
 
 
 @njit(cache=True)
@@ -104,13 +66,6 @@ def _means(x, order, starts, centroids):
 
 
 @njit(cache=True, parallel=True)
-def _squares(x, centroids, labels, out):
-    """OUT out[i] = |x_i - c(label_i)|^2."""
-    for i in prange(len(x)):
-        out[i] = squared_distance(x[i], centroids[labels[i]])
-
-
-@njit(cache=True, parallel=True)
 def _with_candidates(x, candidates, closest, out):
     """OUT out (m, n): the squared distance to the nearest centroid if candidate m were one."""
     for i in prange(len(x)):
@@ -137,7 +92,7 @@ def plus_plus(x, k, rng):
     return chosen
 
 
-def _repair(x, centroids, labels, starts, distances):
+def _repair(x, centroids, starts, distances):
     """Empty clusters move to the vectors farthest from their centroids."""
     empty = np.flatnonzero(np.diff(starts) == 0)
     if len(empty):
@@ -146,51 +101,131 @@ def _repair(x, centroids, labels, starts, distances):
         centroids[empty[: len(farthest)]] = x[farthest]
 
 
-def kmeans(x, k, *, init="k-means++", max_iter=25, tol=1e-4, seed=0, spherical=False, threads=None):
+def kmeans(
+    x, k, *, init="k-means++", max_iter=25, tol=1e-4, seed=0, spherical=False, threads=None, progress=None
+):  # fmt: skip
     """Cluster x (n, d), n >= k, into k -> KMeans(centroids, labels, inertia, n_iter).
 
     init       "k-means++", "random" (distinct rows) or an array (k, d)
     max_iter   updates of the centroids, at most; 0 only labels
     tol        stop when the centroids move, in sum of squares, by no more than tol times the mean variance of x
     spherical  centroids of unit length, for vectors of unit length (Dhillon and Modha 2001)
+    progress   called as progress(updates done, max_iter) after each; at the end with both alike
 
     O(n k d) an iteration. Raises ValueError for bad arguments, k > n among them.
     """
-    x = np.ascontiguousarray(check_array(x, "x", ndim=2, finite=True, min_rows=1), np.float32)
-    k = check_integer(k, "k", minimum=1, maximum=len(x))
     max_iter, tol = check_integer(max_iter, "max_iter", minimum=0), check_number(tol, "tol", minimum=0)
-    rng = np.random.default_rng(check_integer(seed, "seed", minimum=0))
     with thread_count(threads):
-        if not isinstance(init, str):
-            centroids = check_array(init, "init", shape=(k, x.shape[1]), finite=True).astype(np.float32)
-        elif init == "k-means++":
-            centroids = plus_plus(x, k, rng)
-        elif init == "random":
-            centroids = x[rng.choice(len(x), k, replace=False)]
-        else:
-            raise ValueError(f"init: expected 'k-means++', 'random' or an array, got {init!r}")
-        return _lloyd(x, centroids, max_iter, tol * float(x.var(0, dtype=np.float64).mean()), spherical)
+        x, centroids, scale = _start(x, k, init, check_integer(seed, "seed", minimum=0))
+        least_move = tol * float(x.var(0, dtype=np.float64).mean())
+        return _unscaled(_lloyd(x, centroids, max_iter, least_move, spherical, progress), scale)
 
 
-def _lloyd(x, centroids, max_iter, least_move, spherical):
-    k = len(centroids)
-    distances = np.empty(len(x), np.float32)
+def _start(x, k, init, seed):
+    """x in float32 and the first centroids, both over `scale`, a power of two that keeps squares within float32."""
+    x = check_array(x, "x", ndim=2, finite=True, min_rows=1)
+    k, rng = check_integer(k, "k", minimum=1, maximum=len(x)), np.random.default_rng(seed)
+    x, largest = _in_float32(x, "x")
+    if isinstance(init, str):
+        centroids = None
+    else:
+        centroids, other = _in_float32(check_array(init, "init", shape=(k, x.shape[1]), finite=True), "init")
+        largest = max(largest, other)
+    exponent = int(np.frexp(largest)[1])
+    scale = 1.0 if abs(exponent) < 40 or largest == 0 else 2.0**exponent
+    if scale != 1:
+        x, centroids = np.ldexp(x, -exponent), None if centroids is None else np.ldexp(centroids, -exponent)
+    if centroids is not None:
+        return x, centroids.copy(), scale
+    if init == "k-means++":
+        return x, plus_plus(x, k, rng), scale
+    if init == "random":
+        return x, x[rng.choice(len(x), k, replace=False)], scale
+    raise ValueError(f"init: expected 'k-means++', 'random' or an array, got {init!r}")
+
+
+def _in_float32(values, name):
+    """`values` as contiguous float32, and the largest of their sizes."""
+    with np.errstate(over="ignore"):
+        values = np.ascontiguousarray(values, np.float32)
+    largest = float(max(values.max(initial=0), -values.min(initial=0)))
+    if not np.isfinite(largest):
+        raise ValueError(f"{name}: expected values within float32, got larger ones")
+    return values, largest
+
+
+def _unscaled(found, scale):
+    return found._replace(
+        centroids=(found.centroids.astype(np.float64) * scale).astype(np.float32), inertia=found.inertia * scale**2
+    )
+
+
+def _lloyd(x, centroids, max_iter, least_move, spherical, progress):
     if spherical:
         centroids = _unit(centroids)
-    labels, n_iter, settled = assign(x, centroids), 0, False
+    vectors, n_iter, settled = Labelling(x, centroids), 0, False
+    labels, distances = vectors.nearest(centroids)
     while n_iter < max_iter and not settled:
-        order, starts = group_by_label(labels, k)
+        order, starts = group_by_label(labels, len(centroids))
         before = centroids.copy()
-        _squares(x, before, labels, distances)
         _means(x, order, starts, centroids)
         if spherical:
             centroids = _unit(centroids)
-        _repair(x, centroids, labels, starts, distances)
-        new_labels = assign(x, centroids)
+        _repair(x, centroids, starts, distances)
+        new_labels, distances = vectors.nearest(centroids, labels)
         settled = np.array_equal(new_labels, labels) or ((centroids - before) ** 2).sum(dtype=np.float64) <= least_move
         labels, n_iter = new_labels, n_iter + 1
-    _squares(x, centroids, labels, distances)
+        if progress is not None:
+            progress(max_iter if settled else n_iter, max_iter)
     return KMeans(centroids, labels, float(distances.sum(dtype=np.float64)), n_iter)
+
+
+def mini_batch_kmeans(
+    x, k, *, init="k-means++", batch=1024, max_iter=100, seed=0, threads=None, progress=None
+):  # fmt: skip
+    """Cluster x (n, d), n >= k, by looking at `batch` rows at a time -> KMeans, as `kmeans` gives.
+
+        c <- c + (mean of its rows in the batch - c) m / (m + rows that it had before)        m of them in the batch
+
+    which makes c the mean of all the rows that it was ever given. Sculley, "Web-scale k-means clustering", 2010, with
+    the updates of a batch taken together. A centroid that got no row within a pass over the data (n / batch batches)
+    starts anew at the row of the batch that is farthest from its own centroid.
+
+    O(max_iter batch k d), and O(n k d) for the labels at the end. Inertia is a few percent above that of `kmeans`.
+    Raises as `kmeans`.
+    """
+    max_iter, batch = check_integer(max_iter, "max_iter", minimum=0), check_integer(batch, "batch", minimum=1)
+    seed = check_integer(seed, "seed", minimum=0)
+    with thread_count(threads):
+        x, centroids, scale = _start(x, k, init, seed)
+        rng = np.random.default_rng([seed, 1])
+        batch, counts, idle = min(batch, len(x)), np.zeros(len(centroids)), np.zeros(len(centroids), np.int64)
+        for done in range(max_iter):
+            part = x[rng.choice(len(x), batch, replace=False)]
+            labels, distances = Labelling(part, centroids).nearest(centroids)
+            order, starts = group_by_label(labels, len(centroids))
+            here, means = np.diff(starts), centroids.copy()
+            _means(part, order, starts, means)
+            counts += here
+            rate = (here / np.maximum(counts, 1)).astype(np.float32)[:, None]
+            centroids += (means - centroids) * rate
+            idle = np.where(here > 0, 0, idle + 1)
+            _restart(part, centroids, counts, idle, distances, -(-len(x) // batch))
+            if progress is not None:
+                progress(done + 1, max_iter)
+        labels, distances = Labelling(x, centroids).nearest(centroids)
+        found = KMeans(centroids, labels, float(distances.sum(dtype=np.float64)), max_iter)
+        return _unscaled(found, scale)
+
+
+def _restart(part, centroids, counts, idle, distances, patience):
+    """Centroids without a row for `patience` batches move to the farthest rows of this one. INOUT the first four."""
+    late = np.flatnonzero(idle >= patience)
+    if len(late):
+        farthest = np.argsort(-distances, kind="stable")[: len(late)]
+        farthest = farthest[distances[farthest] > 0]
+        late = late[: len(farthest)]
+        centroids[late], counts[late], idle[late] = part[farthest], 1, 0
 
 
 def _unit(centroids):

@@ -14,16 +14,21 @@ import numpy as np
 from ..microkernel import COLUMNS, ROWS, pack_panels
 
 
-def pack_vectors(vectors, *, by_distance=True):
-    """vectors (n, d) float32 -> panels (ceil(n / COLUMNS), d, COLUMNS), biases (panels, COLUMNS). O(n d).
+def pack_vectors(vectors, squares):
+    """vectors (n, d) float32, squares (n,) -> panels (ceil(n / COLUMNS), d, COLUMNS), biases (panels, COLUMNS). O(n d).
 
-    by_distance False: biases 0, so that the score is the inner product.
+    squares  of the lengths of the whole vectors, also where `vectors` are projections; None: biases 0, so that the
+             score is the inner product
     """
-    n = len(vectors)
     panels = pack_panels(vectors.T, COLUMNS)
     biases = np.full(len(panels) * COLUMNS, -np.inf, np.float32)
-    biases[:n] = -0.5 * np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64) if by_distance else 0.0
+    biases[: len(vectors)] = 0.0 if squares is None else -0.5 * squares
     return panels, biases.reshape(-1, COLUMNS)
+
+
+def squared_lengths(vectors):
+    """|x|^2 of each row, (n,) float64."""
+    return np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64)
 
 
 def whole_tiles(queries):

@@ -5,53 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from refimpl.ann import ExactIndex, knn_recall
+from refimpl.ann import ExactIndex, exact, knn_recall
 
-METRICS = ["l2", "cosine", "ip"]
-
-
-def by_definition(vectors, queries, metric):
-    """(queries, vectors) float32, summed in float64 over the coordinates in order."""
-    x, q = vectors.astype(np.float64), queries.astype(np.float64)
-    total = np.zeros((len(q), len(x)))
-    for j in range(x.shape[1]):
-        total += -q[:, j, None] * x[:, j] if metric == "ip" else (x[:, j] - q[:, j, None]) ** 2
-    return {"l2": np.sqrt, "cosine": lambda t: t / 2, "ip": lambda t: t}[metric](total).astype(np.float32)
-
-
-def sorted_neighbors(distances, ids, k):
-    found, near = np.full((len(distances), k), -1), np.full((len(distances), k), np.inf, np.float32)
-    for i, row in enumerate(distances):
-        order = np.lexsort((ids, row))[:k]
-        found[i, : len(order)], near[i, : len(order)] = ids[order], row[order]
-    return found, near
-
-
-def unit(x):
-    return (x / np.linalg.norm(x.astype(np.float64), axis=1, keepdims=True)).astype(np.float32)
-
-
-@st.composite
-def clouds(draw):
-    """Vectors with and without ties, far from the origin, in a line, constant, tiny and huge; queries near them."""
-    n, d = draw(st.integers(0, 300)), draw(st.integers(1, 20))
-    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    kind = draw(st.sampled_from(["normal", "grid", "line", "constant", "offset", "tiny", "huge", "few", "shell"]))
-    x = rng.standard_normal((n + 5, d))
-    shell = rng.permuted(np.tile(rng.random(d), (n + 5, 1)), axis=1)  # ties that every rounding breaks
-    shell[n:] = shell[n:, :1]  # queries with all coordinates alike
-    x = {
-        "normal": x,
-        "shell": shell,
-        "grid": rng.integers(-2, 3, x.shape) + 0.5,
-        "line": rng.integers(1, 9, (n + 5, 1)) * np.linspace(1, 2, d),
-        "constant": np.full(x.shape, 0.1),
-        "offset": 1e5 + x,
-        "tiny": 1e-20 * x,
-        "huge": 1e18 * x,
-        "few": x[rng.integers(0, min(3, len(x)), len(x))],
-    }[kind].astype(np.float32)
-    return x[:n], x[n:], rng.permutation(3 * n)[:n]
+from .sorting import METRICS, by_definition, clouds, sorted_neighbors, unit
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -96,17 +52,68 @@ def test_one_query_gets_what_a_large_batch_gets():
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_range_search_is_the_sorted_filter(metric):
-    rng = np.random.default_rng(2)
-    vectors, queries = unit(rng.standard_normal((500, 4))), unit(rng.standard_normal((6, 4)))
-    index, allow = ExactIndex(metric=metric).fit(vectors), rng.random(500) < 0.9
-    full = by_definition(vectors, queries, metric)
-    radius = float(np.quantile(full, 0.3))
-    offsets, ids, distances = index.range_search(queries, radius, allow=allow)
-    for i in range(6):
-        inside = np.flatnonzero(allow & (full[i] <= radius))
-        assert set(ids[offsets[i] : offsets[i + 1]]) == set(inside)
-        assert (np.diff(distances[offsets[i] : offsets[i + 1]]) >= 0).all()
+@settings(max_examples=40)
+@given(cloud=clouds(), k=st.integers(1, 40), depth=st.integers(1, 20), seed=st.integers(0, 99))
+def test_whatever_the_axes_the_search_is_a_sort(metric, cloud, k, depth, seed):
+    vectors, queries, ids = cloud
+    if metric == "cosine":
+        vectors, queries = unit(vectors), unit(queries)
+    rng, d = np.random.default_rng(seed), vectors.shape[1]
+    axes = np.linalg.qr(rng.standard_normal((d, min(d, depth))))[0]
+    packed = exact.Packed(vectors, ids, metric, (vectors[:1].sum(0), axes))
+    open_rows = rng.random(len(ids)) < 0.8
+    found = exact.merge_lists(k, packed.nearest(queries, k, open_rows))
+    expected = sorted_neighbors(by_definition(vectors[open_rows], queries, metric), ids[open_rows], k)
+    np.testing.assert_array_equal(found[0], expected[0])
+    np.testing.assert_array_equal(found[1], expected[1])
+
+
+@pytest.mark.parametrize("with_axes", [False, True])
+def test_near_ties_far_from_the_mean_are_not_lost(with_axes):
+    """Two groups far apart: scores are some 10^7 and round to 1, while squared distances within a group are 0.1."""
+    rng = np.random.default_rng(3)
+    far = np.where(rng.random((3000, 1)) < 0.5, 1000, -1000) * np.linspace(0.9, 1.1, 12)
+    vectors = (far + 0.1 * rng.standard_normal((3000, 12))).astype(np.float32)
+    queries = vectors[:40] + np.float32(0.05)
+    axes = np.linalg.qr(rng.standard_normal((12, 8)))[0] if with_axes else None
+    packed = exact.Packed(vectors, np.arange(3000), "l2", (vectors.mean(0), axes))
+    found = exact.merge_lists(10, packed.nearest(queries, 10, np.ones(3000, bool)))
+    expected = sorted_neighbors(by_definition(vectors, queries, "l2"), np.arange(3000), 10)
+    np.testing.assert_array_equal(found[0], expected[0])
+
+
+def test_axes_are_used_where_the_vectors_lie_near_a_few():
+    rng = np.random.default_rng(4)
+    vectors = rng.standard_normal((6000, 5)) @ rng.standard_normal((5, 40)) + 0.01 * rng.standard_normal((6000, 40))
+    index = ExactIndex().fit(vectors)
+    assert index._built_part.axes.shape == (40, 8)
+    vectors = vectors.astype(np.float32)
+    queries, allow = vectors[:30], np.arange(0, 6000, 5)
+    for kept in (np.arange(6000), allow):
+        expected = sorted_neighbors(by_definition(vectors[kept], queries, "l2"), kept, 7)
+        np.testing.assert_array_equal(index.search(queries, 7, allow=kept).ids, expected[0])
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@settings(max_examples=40)
+@given(cloud=clouds(), share=st.floats(0, 1), allowed=st.booleans(), above=st.sampled_from([-1, 0, 1]))
+def test_range_search_is_the_sorted_filter(metric, cloud, share, allowed, above):
+    """The radius is one of the distances, or a number beside it: what lies exactly on it is inside."""
+    vectors, queries, ids = cloud
+    if metric == "cosine":
+        vectors, queries = unit(vectors), unit(queries)
+    index = ExactIndex(metric=metric).fit(vectors, ids)
+    kept = np.random.default_rng(len(ids)).random(len(ids)) < (0.7 if allowed else 2)
+    full = by_definition(index._vectors[:, : vectors.shape[1]], index._normal_form(queries, "queries")[0], metric)
+    radius = np.float32(np.quantile(full, share, method="nearest")) if full.size else np.float32(1)
+    radius = radius if above == 0 else np.nextafter(radius, np.float32(above * np.inf))
+    offsets, found, distances = index.range_search(queries, radius, allow=kept if allowed else None)
+    assert len(offsets) == len(queries) + 1 and offsets[0] == 0 and offsets[-1] == len(found) == len(distances)
+    for i in range(len(queries)):
+        inside = np.flatnonzero(kept & (full[i] <= radius))
+        inside = inside[np.lexsort((ids[inside], full[i, inside]))]
+        np.testing.assert_array_equal(found[offsets[i] : offsets[i + 1]], ids[inside])
+        np.testing.assert_array_equal(distances[offsets[i] : offsets[i + 1]], full[i, inside])
     assert index.range_search(queries[:0], radius)[0].tolist() == [0]
 
 

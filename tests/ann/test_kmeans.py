@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from refimpl.ann import kmeans
+from refimpl.ann import kmeans, mini_batch_kmeans, nearest_centroid
+from refimpl.ann.nearest_centroid import Labelling
 
 
 def inertia_by_definition(x, centroids, labels):
@@ -73,6 +74,119 @@ def test_spherical_centroids_have_unit_length():
     assert np.array_equal(found.labels, np.argmax(x.astype(np.float32) @ found.centroids.T, 1))
 
 
+@settings(max_examples=60)
+@given(
+    n=st.integers(1, 200), k=st.integers(1, 90), d=st.integers(1, 24), depth=st.integers(1, 24),
+    seed=st.integers(0, 999), kind=st.sampled_from(["grid", "normal", "offset", "far apart"]),
+)  # fmt: skip
+def test_whatever_the_axes_and_the_guess_labels_are_the_nearest(n, k, d, depth, seed, kind):
+    rng = np.random.default_rng(seed)
+    x, centroids = rng.standard_normal((n, d)), rng.standard_normal((k, d))
+    if kind == "grid":  # sums of small integers: exact, with ties and centroids that coincide
+        x, centroids = rng.integers(-2, 3, (n, d)), rng.integers(-2, 3, (k, d))
+    elif kind == "offset":
+        x, centroids = 1000 + x, 1000 + centroids
+    elif kind == "far apart":  # scores of 10^6 hide what makes the difference
+        x, centroids = (y * 0.01 + 1000 * rng.choice([-1, 1], (len(y), 1)) for y in (x, centroids))
+    x, centroids = x.astype(np.float32), centroids.astype(np.float32)
+    vectors = Labelling(x, centroids)
+    vectors.axes = np.linalg.qr(rng.standard_normal((d, min(d, depth))))[0]
+    vectors.projected = nearest_centroid.whole_tiles(nearest_centroid.project(x - vectors.center, vectors.axes))
+    labels, distances = vectors.nearest(centroids)
+    guessed, _ = vectors.nearest(centroids, rng.integers(0, k, n).astype(np.int32))
+    squares = ((x[:, None].astype(np.float64) - centroids) ** 2).sum(2)
+    np.testing.assert_allclose(distances, squares[np.arange(n), labels], rtol=1e-5, atol=1e-30)
+    np.testing.assert_allclose(distances, squares.min(1), rtol=1e-5, atol=1e-30)
+    if kind == "grid":
+        np.testing.assert_array_equal(labels, squares.argmin(1))
+    np.testing.assert_array_equal(guessed, labels)
+
+
+def low_dimensional(n, seed):
+    rng = np.random.default_rng(seed)
+    centers = 4 * rng.standard_normal((30, 5))
+    inner = centers[rng.integers(0, 30, n)] + rng.standard_normal((n, 5))
+    return (inner @ rng.standard_normal((5, 32)) + 0.01 * rng.standard_normal((n, 32))).astype(np.float32)
+
+
+def test_with_axes_k_means_is_lloyds(monkeypatch):
+    x = low_dimensional(4000, 5)
+    plain = kmeans(x, 40, seed=1, tol=0, max_iter=12)
+    monkeypatch.setattr(nearest_centroid, "FEW", 0)
+    assert Labelling(x, x[:40]).axes.shape == (32, 8)
+    bounded = kmeans(x, 40, seed=1, tol=0, max_iter=12)
+    one = kmeans(x, 40, seed=1, tol=0, max_iter=12, threads=1)
+    assert np.array_equal(one.centroids, bounded.centroids) and np.array_equal(one.labels, bounded.labels)
+    np.testing.assert_array_equal(bounded.labels, plain.labels)
+    assert bounded.n_iter == plain.n_iter and bounded.inertia == pytest.approx(plain.inertia, rel=1e-6)
+    # Lloyd, as it is written, from the same start
+    centroids = kmeans(x, 40, seed=1, max_iter=0).centroids.astype(np.float64)
+    for _ in range(12):
+        labels = ((x[:, None].astype(np.float64) - centroids) ** 2).sum(2).argmin(1)
+        centroids = np.array([x[labels == c].mean(0, dtype=np.float64) for c in range(40)])
+    assert bounded.inertia == pytest.approx(
+        ((x[:, None].astype(np.float64) - centroids) ** 2).sum(2).min(1).sum(), rel=1e-4
+    )
+
+
+@pytest.mark.parametrize("power", [-120, -60, 50, 100])
+def test_a_power_of_two_changes_no_digit(power):
+    x = np.random.default_rng(6).standard_normal((300, 5)).astype(np.float32)
+    plain, scaled = kmeans(x, 7), kmeans(np.ldexp(x, power), 7)
+    np.testing.assert_array_equal(scaled.labels, plain.labels)
+    np.testing.assert_array_equal(np.ldexp(scaled.centroids, -power), plain.centroids)
+    assert np.ldexp(scaled.inertia, -2 * power) == pytest.approx(plain.inertia, rel=1e-6)
+
+
+@given(st.integers(1, 60), st.sampled_from([kmeans, mini_batch_kmeans]), st.sampled_from(["k-means++", "random"]))
+def test_edges(n, method, init):
+    rng = np.random.default_rng(n)
+    line = rng.permutation(n)[:, None].astype(np.float32)
+    all_own = method(line, n, init=init)  # k = n, d = 1
+    assert all_own.inertia == 0 and len(set(all_own.labels)) == n
+    constant = method(np.full((n, 3), 0.1), max(1, n // 2), init=init)
+    assert constant.inertia == 0 and (constant.labels == 0).all()
+    one = method(line, 1, init=init)
+    assert one.inertia == pytest.approx(((line - line.mean()) ** 2).sum(), rel=1e-4, abs=1e-6)
+
+
+def test_mini_batches_come_near_to_lloyd():
+    x = low_dimensional(6000, 7)
+    full = kmeans(x, 30, max_iter=50).inertia
+    batches = mini_batch_kmeans(x, 30, batch=300, max_iter=60)
+    start = mini_batch_kmeans(x, 30, batch=300, max_iter=0)
+    assert full * 0.98 <= batches.inertia <= 1.15 * full and batches.inertia < 0.9 * start.inertia
+    assert batches.inertia == pytest.approx(inertia_by_definition(x, batches.centroids, batches.labels), rel=1e-4)
+    again = mini_batch_kmeans(x, 30, batch=300, max_iter=60, threads=1)
+    np.testing.assert_array_equal(again.centroids, batches.centroids)
+
+
+def test_one_mini_batch_of_all_rows_is_an_iteration_and_two_weigh_them_twice():
+    x, init = low_dimensional(500, 8), low_dimensional(500, 8)[:9]
+    one, two = (mini_batch_kmeans(x, 9, init=init, batch=500, max_iter=m) for m in (1, 2))
+    lloyd = kmeans(x, 9, init=init, max_iter=1, tol=0)
+    np.testing.assert_allclose(one.centroids, lloyd.centroids, rtol=1e-5, atol=1e-5)
+    before = kmeans(x, 9, init=init, max_iter=0).labels
+    counts = [np.bincount(labels, minlength=9)[:, None] for labels in (before, one.labels)]
+    means = np.array([x[one.labels == c].mean(0) for c in range(9)])
+    expected = (counts[0] * one.centroids + counts[1] * means) / (counts[0] + counts[1])
+    np.testing.assert_allclose(two.centroids, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_mini_batch_centroid_without_rows_starts_anew():
+    x = np.concatenate([np.zeros((50, 2)), np.ones((50, 2)), [[50.0, 50]] * 50])
+    init = np.array([[0.4, 0.4], [1e4, 1e4], [-1e4, 1e4]])
+    assert mini_batch_kmeans(x, 3, init=init, batch=75, max_iter=30).inertia < 1
+
+
+@pytest.mark.parametrize("method", [kmeans, mini_batch_kmeans])
+def test_progress_is_told_each_update_and_the_end(method):
+    x, calls = np.random.default_rng(9).standard_normal((400, 3)), []
+    found = method(x, 8, max_iter=40, progress=lambda *call: calls.append(call))
+    assert len(calls) == found.n_iter and calls[-1] == (40, 40)
+    assert calls[:-1] == [(i + 1, 40) for i in range(found.n_iter - 1)]
+
+
 def test_bad_arguments_are_named():
     x = np.zeros((4, 2))
     for name, call in [
@@ -84,6 +198,11 @@ def test_bad_arguments_are_named():
         ("init", lambda: kmeans(x, 2, init=np.zeros((3, 2)))),
         ("max_iter", lambda: kmeans(x, 2, max_iter=-1)),
         ("tol", lambda: kmeans(x, 2, tol=-1)),
+        ("x", lambda: kmeans(1e300 * (1 + x), 2)),
+        ("seed", lambda: kmeans(x, 2, seed=-1)),
+        ("k", lambda: mini_batch_kmeans(x, 5)),
+        ("batch", lambda: mini_batch_kmeans(x, 2, batch=0)),
+        ("max_iter", lambda: mini_batch_kmeans(x, 2, max_iter=-1)),
     ]:
         with pytest.raises(ValueError, match=f"^{name}: expected"):
             call()

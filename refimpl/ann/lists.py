@@ -1,0 +1,256 @@
+"""Vectors in lists, and the nearest of those in some of the lists: what inverted files and their centroids share.
+
+A list that is read for one query alone is limited by bytes. So a batch is turned around: its (query, probe) pairs are
+grouped by list, and a list is multiplied with all the queries that probe it, ROWS at a time (panels.py). The scores
+go to a buffer, one run of them a pair. Then each query walks through its own runs, nearest list first: it finds the
+k best scores and measures those vectors, which gives it a limit; and walks again, to measure whatever else is not
+below the limit. The two steps share nothing between threads, and no score depends on which queries are in the batch.
+
+The limit is lowered by what float32 scores may be off, so that the answer is that of a sort of all vectors in the
+probed lists by (distance, id). Scores may also be bounds, of projected vectors (principal.py): then the scan reads
+and multiplies depth + 1 coordinates in place of d, and a few more vectors are measured.
+
+Layout in memory: lists follow each other, each filled up to whole panels.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit, prange
+
+from ..microkernel import COLUMNS, ROWS, pack_panels, tile_product
+from .candidates import is_beyond, offer
+from .index import METRICS
+from .kmeans import group_by_label
+from .panels import rounding_error, squared_lengths
+from .principal import project
+
+CHUNK = 64 // ROWS * ROWS  # queries that a list is multiplied with in one task: whole tiles
+SCORES = 1 << 23  # scores in the buffer, about: 32 MB
+L2, IP = METRICS.index("l2"), METRICS.index("ip")
+
+
+class Lists(NamedTuple):
+    """Vectors, packed list by list.
+
+    starts (L + 1,)              list l has the panels starts[l] to starts[l + 1] - 1
+    panels (panels, e, COLUMNS)  coordinate by coordinate
+    biases (panels, COLUMNS)     -|x|^2 / 2; -inf in lanes without a vector
+    lane_rows (panels, COLUMNS)  the row in the table, -1 in lanes without one
+    axes (d, e - 1)              of the projection; (d, 0): none, and e = d
+    """
+
+    starts: np.ndarray
+    panels: np.ndarray
+    biases: np.ndarray
+    lane_rows: np.ndarray
+    axes: np.ndarray
+
+
+def make_lists(vectors, labels, n_lists, axes=None):
+    """vectors (n, d) grouped by label -> Lists. axes (d, depth) or None."""
+    order, first = group_by_label(labels, n_lists)
+    counts = np.diff(first)
+    starts = np.concatenate([[0], np.cumsum(-(-counts // COLUMNS))])
+    lane_rows = np.full(starts[-1] * COLUMNS, -1, np.int64)
+    lane_rows[np.arange(len(order)) + np.repeat(COLUMNS * starts[:-1] - first[:-1], counts)] = order
+    projected = project(vectors, axes)
+    filled = np.zeros((len(lane_rows), projected.shape[1]), np.float32)
+    filled[lane_rows >= 0] = projected[order]
+    biases = np.full(len(lane_rows), -np.inf, np.float32)
+    biases[lane_rows >= 0] = -0.5 * squared_lengths(vectors)[order]
+    axes, shape = np.zeros((vectors.shape[1], 0)) if axes is None else axes, (-1, COLUMNS)
+    return Lists(starts, pack_panels(filled.T, COLUMNS), biases.reshape(shape), lane_rows.reshape(shape), axes)
+
+
+@njit(cache=True, parallel=True)
+def _score(panels, biases, starts, task_list, task_starts, pairs, pair_query, pair_at, queries, scores):
+    """Task t: list task_list[t], pairs[task_starts[t] : task_starts[t + 1]]. OUT scores, from pair_at[pair] on."""
+    d = panels.shape[1]
+    for t in prange(len(task_list)):
+        first, size = task_starts[t], task_starts[t + 1] - task_starts[t]
+        block, tile = np.zeros((CHUNK, d), np.float32), np.empty((ROWS, COLUMNS), np.float32)
+        for i in range(size):
+            block[i] = queries[pair_query[pairs[first + i]]]
+        begin = starts[task_list[t]]
+        for panel in range(begin, starts[task_list[t] + 1]):
+            for start in range(0, size, ROWS):
+                for i in range(ROWS):
+                    for j in range(COLUMNS):
+                        tile[i, j] = biases[panel, j]
+                tile_product(block, start * d, d, 1, panels, panel * d * COLUMNS, tile, 0, COLUMNS, d, True)
+                for i in range(min(ROWS, size - start)):
+                    at = pair_at[pairs[first + start + i]] + (panel - begin) * COLUMNS
+                    for j in range(COLUMNS):
+                        scores[at + j] = tile[i, j]
+
+
+@njit(cache=True)
+def measure(vectors, rows, count, query, metric, out):
+    """OUT out[i] = the distance of vectors[rows[i]], i < count, as index.py defines it: in float64, over j in order.
+
+    Four at a time: each sum waits for its last addition, but not for those of the others.
+    """
+    for first in range(0, count, 4):
+        last = min(first + 4, count) - 1
+        a, b = vectors[rows[first]], vectors[rows[min(first + 1, last)]]
+        c, e = vectors[rows[min(first + 2, last)]], vectors[rows[last]]
+        sums = np.zeros(4)
+        s0 = s1 = s2 = s3 = 0.0
+        for j in range(len(query)):
+            q = np.float64(query[j])
+            if metric == IP:
+                s0, s1 = s0 - a[j] * q, s1 - b[j] * q
+                s2, s3 = s2 - c[j] * q, s3 - e[j] * q
+            else:
+                s0, s1 = s0 + (a[j] - q) * (a[j] - q), s1 + (b[j] - q) * (b[j] - q)
+                s2, s3 = s2 + (c[j] - q) * (c[j] - q), s3 + (e[j] - q) * (e[j] - q)
+        sums[0], sums[1], sums[2], sums[last - first] = s0, s1, s2, s3
+        for i in range(last - first + 1):
+            total = np.sqrt(sums[i]) if metric == L2 else sums[i] if metric == IP else 0.5 * sums[i]
+            out[first + i] = np.float32(total)
+
+
+@njit(cache=True)
+def _score_limit(kth, reach, metric):
+    """The score that a vector at least has whose distance rounds to `kth` or less; reach = offset, error."""
+    offset, error = reach
+    if kth == np.inf:
+        return np.float32(-np.inf)
+    distance = np.float64(kth) + abs(np.float64(kth)) * 2.0**-22
+    return np.float32(offset - (0.5 * distance * distance if metric == L2 else distance) - error)
+
+
+@njit(cache=True, inline="always")
+def _none_above(scores, at, limit):
+    """Whether all COLUMNS scores from `at` on are below the limit: two vector comparisons and no branch."""
+    passing = 0
+    for j in range(COLUMNS):
+        passing += not (scores[at + j] < limit)
+    return passing == 0
+
+
+@njit(cache=True)
+def _best_scores(starts, lane_rows, open_rows, probed, places, scores, negated, rows):
+    """The best scores of one query's runs. OUT negated (k,): their opposites, ascending; rows (k,), -1 for none."""
+    limit = np.float32(-np.inf)
+    for p in range(len(probed)):
+        at = places[p]
+        for panel in range(starts[probed[p]], starts[probed[p] + 1]):
+            if not _none_above(scores, at, limit):
+                for j in range(COLUMNS):
+                    row = lane_rows[panel, j]
+                    if scores[at + j] >= limit and row >= 0 and open_rows[row]:
+                        offer(negated, rows, -scores[at + j], row)
+                        limit = -negated[-1]
+            at += COLUMNS
+
+
+@njit(cache=True)
+def _measure_rest(starts, lane_rows, probed, places, scores, known, table, query, reach, metric, found, distances):
+    """Measure what is not below the limit and not `known`. INOUT found (k,), distances (k,). reach = offset, error."""
+    vectors, ids, open_rows = table
+    limit = _score_limit(distances[-1], reach, metric)
+    one, exact = np.empty(1, np.int64), np.empty(1, np.float32)
+    for p in range(len(probed)):
+        at = places[p]
+        for panel in range(starts[probed[p]], starts[probed[p] + 1]):
+            if not _none_above(scores, at, limit):
+                for j in range(COLUMNS):
+                    row = lane_rows[panel, j]
+                    if scores[at + j] < limit or row < 0 or not open_rows[row] or _holds(known, row):
+                        continue
+                    if not is_beyond(vectors[row], query, distances[-1], reach[1], metric):
+                        one[0] = row
+                        measure(vectors, one, 1, query, metric, exact)
+                        offer(distances, found, exact[0], ids[row])
+                        limit = _score_limit(distances[-1], reach, metric)
+            at += COLUMNS
+
+
+@njit(cache=True, parallel=True)
+def _select(starts, lane_rows, probes, pair_at, scores, table, asked, found, distances):
+    """The k nearest of each query's pairs. OUT found (n, k) = -1, distances (n, k) = inf.
+
+    table = vectors, ids, open_rows; asked = queries, offsets, errors, metric: a score is at most
+    offset - (distance, for "l2" half its square) + error.
+    """
+    (vectors, ids, open_rows), (queries, offsets, errors, metric) = table, asked
+    (n, m), k = probes.shape, found.shape[1]
+    for i in prange(n):
+        negated, rows, exact = np.full(k, np.inf, np.float32), np.full(k, -1, np.int64), np.empty(k, np.float32)
+        places, reach = pair_at[i * m : (i + 1) * m], (offsets[i], errors[i])
+        _best_scores(starts, lane_rows, open_rows, probes[i], places, scores, negated, rows)
+        known = rows[: np.sum(rows >= 0)]
+        measure(vectors, known, len(known), queries[i], metric, exact)
+        for c in range(len(known)):
+            offer(distances[i], found[i], exact[c], ids[known[c]])
+        _measure_rest(
+            starts, lane_rows, probes[i], places, scores, known, table, queries[i], reach, metric, found[i],
+            distances[i],
+        )  # fmt: skip
+
+
+@njit(cache=True)
+def _holds(rows, row):
+    for one in rows:
+        if one == row:
+            return True
+    return False
+
+
+def best_in_lists(lists, table, queries, shifted, probes, k, metric):
+    """The k nearest in the probed lists by (distance, id) -> found, distances (n, k), -1 and inf for missing ones.
+
+    table     vectors (rows, d), ids (rows,), open_rows (rows,) bool; rows as in lists.lane_rows
+    queries   (n, d); shifted: the same relative to the origin of the lists
+    probes    (n, m), lists to look into, none twice. metric: "l2", "cosine", "ip", of the stored form (index.py)
+    """
+    metric, sizes = METRICS.index(metric), COLUMNS * np.diff(lists.starts)
+    found, distances = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), np.inf, np.float32)
+    projected = project(shifted, lists.axes if lists.axes.shape[1] else None)
+    offsets, errors = _offsets(lists, table[0], queries, shifted, metric)
+    step = max(CHUNK, int(SCORES // max(1, probes.shape[1] * sizes.mean())))
+    for first in range(0, len(queries), step):
+        part = slice(first, first + step)
+        flat = probes[part].ravel()
+        ends = np.cumsum(sizes[flat])
+        pair_at = ends - sizes[flat]
+        pair_query = np.repeat(np.arange(len(probes[part])), probes.shape[1])
+        pairs, starts = group_by_label(flat, len(sizes))
+        task_list = np.repeat(np.arange(len(sizes)), -(-np.diff(starts) // CHUNK))
+        place = np.arange(len(task_list)) - np.searchsorted(task_list, task_list)
+        task_starts = np.append(starts[task_list] + CHUNK * place, len(flat))
+        scores = np.empty(ends[-1], np.float32)
+        packed, own = (lists.panels, lists.biases, lists.starts), projected[part]
+        _score(*packed, task_list, task_starts, pairs, pair_query, pair_at, own, scores)
+        runs, asked = (probes[part], pair_at, scores), (queries[part], offsets[part], errors[part], metric)
+        _select(lists.starts, lists.lane_rows, *runs, table, asked, found[part], distances[part])
+    return found, distances
+
+
+def _offsets(lists, vectors, queries, shifted, metric):
+    """For `_select`, both (n,) float64.
+
+    l2, cosine  q.x - |x|^2 / 2 = |q|^2 / 2 - |x - q|^2 / 2, all relative to the origin of the lists
+    ip          |x - q|^2 = M^2 + |q|^2 - 2 x.q in the table's form, whose last coordinate is rounded
+    """
+    squares, d = squared_lengths(shifted), queries.shape[1]
+    finite = lists.biases[np.isfinite(lists.biases)]
+    errors = rounding_error(np.sqrt(squares), np.sqrt(-2.0 * finite.min(initial=0.0)), d)
+    if metric != IP:
+        return 0.5 * squares, errors
+    square, lengths = float(squared_lengths(vectors[:1]).sum()), squared_lengths(queries)
+    return 0.5 * (squares - square - lengths), errors + (d + 16) * 2.0**-24 * (square + lengths)
+
+
+def as_one_list(vectors, axes=None):
+    """vectors (n, d) as the only list, in the order of their rows -> Lists and the vectors."""
+    return make_lists(vectors, np.zeros(len(vectors), np.int32), 1, axes), vectors
+
+
+def nearest_centroids(centroid_list, queries, m):
+    """The m nearest centroids, nearest first -> (n, m) int64; centroid_list from `as_one_list`."""
+    lists, centroids = centroid_list
+    table = centroids, np.arange(len(centroids)), np.ones(len(centroids), bool)
+    return best_in_lists(lists, table, queries, queries, np.zeros((len(queries), 1), np.int64), m, "l2")[0]

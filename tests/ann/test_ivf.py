@@ -1,0 +1,95 @@
+"""IVF-Flat: the answer is a sort of what lies in the probed lists, ties at the k-th place included."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from refimpl.ann import ExactIndex, IVFIndex, ivf
+from refimpl.ann.lists import as_one_list, best_in_lists, make_lists, measure, nearest_centroids
+
+from .sorting import METRICS, by_definition, clouds, sorted_neighbors, unit
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@settings(max_examples=40)
+@given(cloud=clouds(), k=st.integers(1, 60), lists=st.integers(1, 12), allowed=st.booleans())
+def test_with_all_lists_the_search_is_exact(metric, cloud, k, lists, allowed):
+    vectors, queries, ids = cloud
+    if metric == "cosine":
+        vectors, queries = unit(vectors), unit(queries)
+    allow = np.random.default_rng(k).random(len(ids)) < 0.6 if allowed else None
+    index = IVFIndex(metric=metric, lists=lists, probes=lists).fit(vectors, ids)
+    index._scan_limit = lambda: 0
+    exact = ExactIndex(metric=metric).fit(vectors, ids)
+    found, expected = index.search(queries, k, allow=allow), exact.search(queries, k, allow=allow)
+    np.testing.assert_array_equal(found.distances, expected.distances)
+    np.testing.assert_array_equal(found.ids, expected.ids)
+
+
+@settings(max_examples=60)
+@given(
+    n=st.integers(1, 250), d=st.integers(1, 20), depth=st.integers(0, 20), n_lists=st.integers(1, 9),
+    probes=st.integers(1, 9), k=st.integers(1, 30), kind=st.sampled_from(["grid", "normal", "far apart"]),
+    seed=st.integers(0, 999),
+)  # fmt: skip
+def test_the_best_in_lists_are_a_sort_of_them(n, d, depth, n_lists, probes, k, kind, seed):
+    rng = np.random.default_rng(seed)
+    vectors, queries = rng.standard_normal((n, d)), rng.standard_normal((70, d))  # more than share one task
+    if kind == "grid":
+        vectors, queries = rng.integers(-1, 2, (n, d)), rng.integers(-1, 2, (70, d))
+    elif kind == "far apart":  # scores of 10^6 hide what makes the difference
+        vectors, queries = (0.01 * x + 1000 * rng.choice([-1, 1], (len(x), 1)) for x in (vectors, queries))
+    vectors, queries = vectors.astype(np.float32), queries.astype(np.float32)
+    axes = np.linalg.qr(rng.standard_normal((d, min(depth, d))))[0] if depth else None
+    labels, ids, center = rng.integers(0, n_lists, n), rng.permutation(3 * n)[:n], vectors[0]
+    open_rows = rng.random(n) < 0.8
+    probed = np.argsort(rng.random((70, n_lists)), axis=1)[:, :probes]
+    table, lists = (vectors, ids, open_rows), make_lists(vectors - center, labels, n_lists, axes)
+    found = best_in_lists(lists, table, queries, queries - center, probed, k, "l2")
+    distances = by_definition(vectors, queries, "l2")
+    for i in range(70):
+        kept = open_rows & np.isin(labels, probed[i])
+        expected = sorted_neighbors(distances[i : i + 1, kept], ids[kept], k)
+        np.testing.assert_array_equal(found[0][i], expected[0][0])
+        np.testing.assert_array_equal(found[1][i], expected[1][0])
+
+
+@given(n=st.integers(1, 80), m=st.integers(1, 80), depth=st.integers(0, 6), seed=st.integers(0, 99))
+def test_nearest_centroids_are_a_sort(n, m, depth, seed):
+    rng = np.random.default_rng(seed)
+    centroids, queries = (rng.integers(-2, 3, (rows, 6)).astype(np.float32) for rows in (n, 5))
+    axes = np.linalg.qr(rng.standard_normal((6, depth)))[0] if depth else None
+    found = nearest_centroids(as_one_list(centroids, axes), queries, min(m, n))
+    expected, _ = sorted_neighbors(by_definition(centroids, queries, "l2"), np.arange(n), min(m, n))
+    np.testing.assert_array_equal(found, expected)
+
+
+@given(st.integers(1, 9), st.integers(1, 70), st.integers(0, 2), st.integers(0, 99))
+def test_measured_distances_are_those_of_the_definition(count, d, metric, seed):
+    rng = np.random.default_rng(seed)
+    vectors, query = rng.standard_normal((20, d)).astype(np.float32), rng.standard_normal(d).astype(np.float32)
+    rows, out = rng.integers(0, 20, 9), np.zeros(9, np.float32)
+    measure(vectors, rows, count, query, metric, out)
+    expected = by_definition(vectors[rows], query[None], METRICS[metric])[0]
+    np.testing.assert_array_equal(out[:count], expected[:count])
+    assert (out[count:] == 0).all()
+
+
+def test_axes_are_used_and_change_nothing(monkeypatch, tmp_path):
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((6000, 5)) @ rng.standard_normal((5, 40)) + 0.01 * rng.standard_normal((6000, 40))
+    queries = vectors[:200] + 0.01
+    with_axes = IVFIndex(lists=80, probes=4).fit(vectors)
+    assert with_axes._axes.shape == (40, 8) and with_axes._coarse_axes.shape == (40, 8)
+    monkeypatch.setattr(ivf, "FEW", 1 << 30)
+    without = IVFIndex(lists=80, probes=4).fit(vectors)
+    assert without._axes.shape == (40, 0)
+    expected = without.search(queries, 10)
+    with_axes.save(tmp_path / "index")
+    for index in (with_axes, IVFIndex.load(tmp_path / "index")):
+        found = index.search(queries, 10)
+        np.testing.assert_array_equal(found.ids, expected.ids)
+        np.testing.assert_array_equal(found.distances, expected.distances)
+        one = index.search(queries[3:4], 10, threads=1)
+        np.testing.assert_array_equal(one.ids[0], expected.ids[3])
