@@ -23,6 +23,7 @@ from .candidates import is_beyond, offer
 from .index import METRICS, Index, thread_count
 from .panels import pack_vectors, rounding_error, squared_lengths, whole_tiles
 from .principal import FEW, choose_axes, project, split_sample
+from .tiles import all_negative, start_tile
 
 BLOCK = 128 // ROWS * ROWS  # queries that share a panel while it is in the cache: 64 KB of them at d = 128
 SEGMENTS = 8  # of the database, if there are only a few blocks of queries
@@ -81,21 +82,14 @@ def _search(panels, biases, projected, table, asked, found, distances):
         first, segment = task // segments * BLOCK, task % segments
         last = min(first + BLOCK, n)
         tile = np.empty((ROWS, COLUMNS), np.float32)
-        bits = tile.view(np.int32)
         limits, unlimited = np.full(BLOCK, np.inf, np.float32), np.ones(BLOCK // ROWS, np.bool_)
         limits[: last - first] = -np.inf
         for panel in range(len(panels) * segment // segments, len(panels) * (segment + 1) // segments):
             for start in range(first, last, ROWS):
                 at = start - first
-                for i in range(ROWS):
-                    for j in range(COLUMNS):
-                        tile[i, j] = biases[panel, j] - limits[at + i]
+                start_tile(tile, 0, COLUMNS, biases, panel * COLUMNS, limits, at)
                 tile_product(projected, start * d, d, 1, panels, panel * d * COLUMNS, tile, 0, COLUMNS, d, True)
-                all_below = np.int32(-1)  # its sign: that of every number in the tile, without a branch
-                for i in range(ROWS):
-                    for j in range(COLUMNS):
-                        all_below &= bits[i, j]
-                if all_below >= 0 or unlimited[at // ROWS]:
+                if unlimited[at // ROWS] or not all_negative(tile, 0, COLUMNS):
                     own = limits[at : at + ROWS]
                     _take(tile, own, start, panel * COLUMNS, table, asked, found[:, segment], distances[:, segment])
                     unlimited[at // ROWS] = own.min() == -np.inf

@@ -5,8 +5,8 @@ With L lists and p probes a query costs 2 d (L + p n / L) operations, least at L
 neighbours on the far side of a border between clusters.
 
 The answer is exact among the vectors of the probed lists: that of a sort by (distance, id). How a batch of queries
-shares the lists that it reads, and where coordinates are left out, is in lists.py; the centroids are ranked by the
-same kernels, as a list of their own.
+shares the lists that it reads is in lists.py; the centroids are ranked by the same kernels, as a list of their own,
+with coordinates left out where that pays (principal.py).
 """
 
 import numpy as np
@@ -44,9 +44,7 @@ class IVFIndex(Index):
     Build O(n L d); search 2 d (L + probes n / L) operations a query; memory twice that of the vectors.
     """
 
-    _STRUCTURE = (
-        "_center", "_centroids", "_coarse_axes", "_list_starts", "_panels", "_biases", "_lane_rows", "_axes",
-    )  # fmt: skip
+    _STRUCTURE = ("_center", "_centroids", "_axes", "_list_starts", "_panels", "_biases", "_lane_rows")
 
     def __init__(self, *, metric="l2", lists=None, probes=8, seed=0):
         super().__init__(metric, lists=lists, probes=probes, seed=seed)
@@ -67,25 +65,19 @@ class IVFIndex(Index):
             self._center = self._vectors.mean(0, dtype=np.float64).astype(np.float32)
         shifted = self._vectors - self._center
         self._centroids = coarse_centroids(shifted, self.lists or int(4 * np.sqrt(n)), self.seed)
-        labels, axes = assign(shifted, self._centroids), self._choose_axes(shifted)
-        lists = make_lists(shifted, labels, len(self._centroids), axes)
-        self._list_starts, self._panels, self._biases, self._lane_rows, self._axes = lists
-
-    def _choose_axes(self, shifted):
-        """Those of the centroids, which are all compared, and of the lists, of which `probes` are."""
-        self._coarse_axes = np.zeros((shifted.shape[1], 0))
-        if len(shifted) < FEW:
-            return None
-        queries, others = split_sample(shifted)
-        axes = choose_axes(queries, self._centroids, near=min(self.probes, len(self._centroids)), measuring=MEASURING)
-        self._coarse_axes = self._coarse_axes if axes is None else axes
-        unread = len(self._centroids) / min(self.probes, len(self._centroids))
-        return choose_axes(queries, others, measuring=MEASURING * unread)
+        lists = make_lists(shifted, assign(shifted, self._centroids), len(self._centroids))
+        self._list_starts, self._panels, self._biases, self._lane_rows, none = lists
+        self._axes = none  # of the centroids, which are all compared; of the lists too little is read
+        if n >= FEW:
+            near = min(self.probes, len(self._centroids))
+            axes = choose_axes(split_sample(shifted)[0], self._centroids, near=near, measuring=MEASURING)
+            self._axes = none if axes is None else axes
 
     def _changed(self):
         super()._changed()
-        self._lists = Lists(self._list_starts, self._panels, self._biases, self._lane_rows, self._axes)
-        self._centroid_list = as_one_list(self._centroids, self._coarse_axes if self._coarse_axes.shape[1] else None)
+        no_axes = self._axes[:, :0]
+        self._lists = Lists(self._list_starts, self._panels, self._biases, self._lane_rows, no_axes)
+        self._centroid_list = as_one_list(self._centroids, self._axes if self._axes.shape[1] else None)
 
     def _scan_limit(self):
         return self._built * self.probes // len(self._centroids)

@@ -24,6 +24,7 @@ from .index import METRICS
 from .kmeans import group_by_label
 from .panels import rounding_error, squared_lengths
 from .principal import project
+from .tiles import all_below, start_tile
 
 CHUNK = 64 // ROWS * ROWS  # queries that a list is multiplied with in one task: whole tiles
 SCORES = 1 << 23  # scores in the buffer, about: 32 MB
@@ -64,25 +65,22 @@ def make_lists(vectors, labels, n_lists, axes=None):
 
 
 @njit(cache=True, parallel=True)
-def _score(panels, biases, starts, task_list, task_starts, pairs, pair_query, pair_at, queries, scores):
-    """Task t: list task_list[t], pairs[task_starts[t] : task_starts[t + 1]]. OUT scores, from pair_at[pair] on."""
-    d = panels.shape[1]
+def _score(panels, biases, starts, task_list, task_starts, task_at, pairs, pair_query, queries, scores):
+    """Task t: list task_list[t], pairs[task_starts[t] : task_starts[t + 1]], in whole tiles.
+
+    OUT scores: panel by panel from task_at[t] on, in each of them COLUMNS for each pair.
+    """
+    d, none = panels.shape[1], np.zeros(ROWS, np.float32)
     for t in prange(len(task_list)):
         first, size = task_starts[t], task_starts[t + 1] - task_starts[t]
-        block, tile = np.zeros((CHUNK, d), np.float32), np.empty((ROWS, COLUMNS), np.float32)
+        block, at = np.zeros((CHUNK, d), np.float32), task_at[t]
         for i in range(size):
             block[i] = queries[pair_query[pairs[first + i]]]
-        begin = starts[task_list[t]]
-        for panel in range(begin, starts[task_list[t] + 1]):
+        for panel in range(starts[task_list[t]], starts[task_list[t] + 1]):
             for start in range(0, size, ROWS):
-                for i in range(ROWS):
-                    for j in range(COLUMNS):
-                        tile[i, j] = biases[panel, j]
-                tile_product(block, start * d, d, 1, panels, panel * d * COLUMNS, tile, 0, COLUMNS, d, True)
-                for i in range(min(ROWS, size - start)):
-                    at = pair_at[pairs[first + start + i]] + (panel - begin) * COLUMNS
-                    for j in range(COLUMNS):
-                        scores[at + j] = tile[i, j]
+                start_tile(scores, at, COLUMNS, biases, panel * COLUMNS, none, 0)
+                tile_product(block, start * d, d, 1, panels, panel * d * COLUMNS, scores, at, COLUMNS, d, True)
+                at += ROWS * COLUMNS
 
 
 @njit(cache=True)
@@ -121,57 +119,63 @@ def _score_limit(kth, reach, metric):
     return np.float32(offset - (0.5 * distance * distance if metric == L2 else distance) - error)
 
 
-@njit(cache=True, inline="always")
-def _none_above(scores, at, limit):
-    """Whether all COLUMNS scores from `at` on are below the limit: two vector comparisons and no branch."""
-    passing = 0
-    for j in range(COLUMNS):
-        passing += not (scores[at + j] < limit)
-    return passing == 0
-
-
 @njit(cache=True)
-def _best_scores(starts, lane_rows, open_rows, probed, places, scores, negated, rows):
+def _best_scores(starts, lane_rows, open_rows, probed, places, steps, scores, negated, rows):
     """The best scores of one query's runs. OUT negated (k,): their opposites, ascending; rows (k,), -1 for none."""
     limit = np.float32(-np.inf)
     for p in range(len(probed)):
         at = places[p]
         for panel in range(starts[probed[p]], starts[probed[p] + 1]):
-            if not _none_above(scores, at, limit):
+            if not all_below(scores, at, limit):
                 for j in range(COLUMNS):
                     row = lane_rows[panel, j]
                     if scores[at + j] >= limit and row >= 0 and open_rows[row]:
                         offer(negated, rows, -scores[at + j], row)
                         limit = -negated[-1]
-            at += COLUMNS
+            at += steps[p]
 
 
 @njit(cache=True)
-def _measure_rest(starts, lane_rows, probed, places, scores, known, table, query, reach, metric, found, distances):
-    """Measure what is not below the limit and not `known`. INOUT found (k,), distances (k,). reach = offset, error."""
-    vectors, ids, open_rows = table
+def _measure_rest(starts, lane_rows, runs, known, table, query, reach, metric, found, distances):
+    """Measure what is not below the limit and not `known`, four at a time. INOUT found (k,), distances (k,).
+
+    reach = offset, error.
+    """
+    (probed, places, steps, scores), (vectors, ids, open_rows) = runs, table
     limit = _score_limit(distances[-1], reach, metric)
-    one, exact = np.empty(1, np.int64), np.empty(1, np.float32)
+    waiting, rows, exact = 0, np.empty(4, np.int64), np.empty(4, np.float32)
     for p in range(len(probed)):
         at = places[p]
         for panel in range(starts[probed[p]], starts[probed[p] + 1]):
-            if not _none_above(scores, at, limit):
+            if not all_below(scores, at, limit):
                 for j in range(COLUMNS):
                     row = lane_rows[panel, j]
                     if scores[at + j] < limit or row < 0 or not open_rows[row] or _holds(known, row):
                         continue
-                    if not is_beyond(vectors[row], query, distances[-1], reach[1], metric):
-                        one[0] = row
-                        measure(vectors, one, 1, query, metric, exact)
-                        offer(distances, found, exact[0], ids[row])
-                        limit = _score_limit(distances[-1], reach, metric)
-            at += COLUMNS
+                    if is_beyond(vectors[row], query, distances[-1], reach[1], metric):
+                        continue
+                    rows[waiting] = row
+                    waiting += 1
+                    if waiting == 4:
+                        _measure_and_offer(vectors, rows, 4, query, metric, exact, ids, found, distances)
+                        limit, waiting = _score_limit(distances[-1], reach, metric), 0
+            at += steps[p]
+    _measure_and_offer(vectors, rows, waiting, query, metric, exact, ids, found, distances)
+
+
+@njit(cache=True)
+def _measure_and_offer(vectors, rows, count, query, metric, exact, ids, found, distances):
+    """INOUT found (k,), distances (k,). `exact` is room for `count` distances."""
+    measure(vectors, rows, count, query, metric, exact)
+    for c in range(count):
+        offer(distances, found, exact[c], ids[rows[c]])
 
 
 @njit(cache=True, parallel=True)
-def _select(starts, lane_rows, probes, pair_at, scores, table, asked, found, distances):
+def _select(starts, lane_rows, probes, pair_at, pair_step, scores, table, asked, found, distances):
     """The k nearest of each query's pairs. OUT found (n, k) = -1, distances (n, k) = inf.
 
+    Pair p has its COLUMNS scores of a list's panels at pair_at[p], pair_at[p] + pair_step[p], ...
     table = vectors, ids, open_rows; asked = queries, offsets, errors, metric: a score is at most
     offset - (distance, for "l2" half its square) + error.
     """
@@ -179,16 +183,12 @@ def _select(starts, lane_rows, probes, pair_at, scores, table, asked, found, dis
     (n, m), k = probes.shape, found.shape[1]
     for i in prange(n):
         negated, rows, exact = np.full(k, np.inf, np.float32), np.full(k, -1, np.int64), np.empty(k, np.float32)
-        places, reach = pair_at[i * m : (i + 1) * m], (offsets[i], errors[i])
-        _best_scores(starts, lane_rows, open_rows, probes[i], places, scores, negated, rows)
+        places, steps = pair_at[i * m : (i + 1) * m], pair_step[i * m : (i + 1) * m]
+        _best_scores(starts, lane_rows, open_rows, probes[i], places, steps, scores, negated, rows)
         known = rows[: np.sum(rows >= 0)]
-        measure(vectors, known, len(known), queries[i], metric, exact)
-        for c in range(len(known)):
-            offer(distances[i], found[i], exact[c], ids[known[c]])
-        _measure_rest(
-            starts, lane_rows, probes[i], places, scores, known, table, queries[i], reach, metric, found[i],
-            distances[i],
-        )  # fmt: skip
+        _measure_and_offer(vectors, known, len(known), queries[i], metric, exact, ids, found[i], distances[i])
+        runs, reach = (probes[i], places, steps, scores), (offsets[i], errors[i])
+        _measure_rest(starts, lane_rows, runs, known, table, queries[i], reach, metric, found[i], distances[i])
 
 
 @njit(cache=True)
@@ -213,20 +213,29 @@ def best_in_lists(lists, table, queries, shifted, probes, k, metric):
     step = max(CHUNK, int(SCORES // max(1, probes.shape[1] * sizes.mean())))
     for first in range(0, len(queries), step):
         part = slice(first, first + step)
-        flat = probes[part].ravel()
-        ends = np.cumsum(sizes[flat])
-        pair_at = ends - sizes[flat]
-        pair_query = np.repeat(np.arange(len(probes[part])), probes.shape[1])
-        pairs, starts = group_by_label(flat, len(sizes))
-        task_list = np.repeat(np.arange(len(sizes)), -(-np.diff(starts) // CHUNK))
-        place = np.arange(len(task_list)) - np.searchsorted(task_list, task_list)
-        task_starts = np.append(starts[task_list] + CHUNK * place, len(flat))
-        scores = np.empty(ends[-1], np.float32)
-        packed, own = (lists.panels, lists.biases, lists.starts), projected[part]
-        _score(*packed, task_list, task_starts, pairs, pair_query, pair_at, own, scores)
-        runs, asked = (probes[part], pair_at, scores), (queries[part], offsets[part], errors[part], metric)
-        _select(lists.starts, lists.lane_rows, *runs, table, asked, found[part], distances[part])
+        tasks, runs, n_scores = _plan(probes[part], np.diff(lists.starts))
+        scores = np.empty(n_scores, np.float32)
+        _score(lists.panels, lists.biases, lists.starts, *tasks, projected[part], scores)
+        asked = queries[part], offsets[part], errors[part], metric
+        _select(lists.starts, lists.lane_rows, probes[part], *runs, scores, table, asked, found[part], distances[part])
     return found, distances
+
+
+def _plan(probes, panels_of):
+    """Which pairs share a task, and where their scores go -> arguments of `_score`, of `_select`, number of scores."""
+    flat, n_lists = probes.ravel(), len(panels_of)
+    pairs, starts = group_by_label(flat, n_lists)
+    task_list = np.repeat(np.arange(n_lists), -(-np.diff(starts) // CHUNK))
+    place = np.arange(len(task_list)) - np.searchsorted(task_list, task_list)
+    task_starts = np.append(starts[task_list] + CHUNK * place, len(flat))
+    steps = COLUMNS * ROWS * -(-np.diff(task_starts) // ROWS)  # from a panel to the next
+    ends = np.cumsum(steps * panels_of[task_list])
+    task_at, task_of = ends - steps * panels_of[task_list], np.repeat(np.arange(len(task_list)), np.diff(task_starts))
+    pair_at, pair_step = np.empty(len(flat), np.int64), np.empty(len(flat), np.int64)
+    pair_at[pairs] = task_at[task_of] + COLUMNS * (np.arange(len(flat)) - task_starts[task_of])
+    pair_step[pairs] = steps[task_of]
+    pair_query = np.repeat(np.arange(len(probes)), probes.shape[1])
+    return (task_list, task_starts, task_at, pairs, pair_query), (pair_at, pair_step), int(ends[-1])
 
 
 def _offsets(lists, vectors, queries, shifted, metric):

@@ -23,6 +23,7 @@ from ..microkernel import COLUMNS, ROWS, tile_product
 from .candidates import squared_distance
 from .panels import pack_vectors, rounding_error, squared_lengths, whole_tiles
 from .principal import ASKING, choose_axes, project, sample_rows
+from .tiles import all_below, all_negative, start_tile
 
 BLOCK = 64 // ROWS * ROWS  # vectors that share a panel: 32 KB of them at d = 128. Whole tiles: they write every row
 FEW = 1 << 24  # pairs of a vector and a centroid for which no axes are looked for
@@ -69,24 +70,18 @@ def _improve(x, centroids, projected, panels, biases, squares, errors, labels, d
     for block in prange((n + BLOCK - 1) // BLOCK):
         first, last = block * BLOCK, min((block + 1) * BLOCK, n)
         tile, limits = np.empty((ROWS, COLUMNS), np.float32), np.full(BLOCK, np.inf, np.float32)
-        bits = tile.view(np.int32)
         for row in range(first, last):
             distances[row] = squared_distance(x[row], centroids[labels[row]])
             limits[row - first] = _limit(squares[row], distances[row], errors[row], x.shape[1])
         for panel in range(len(panels)):
             for start in range(first, last, ROWS):
-                for i in range(ROWS):
-                    for j in range(COLUMNS):
-                        tile[i, j] = biases[panel, j] - limits[start - first + i]
+                start_tile(tile, 0, COLUMNS, biases, panel * COLUMNS, limits, start - first)
                 tile_product(projected, start * d, d, 1, panels, panel * d * COLUMNS, tile, 0, COLUMNS, d, True)
-                all_below = np.int32(-1)  # its sign: that of every number in the tile, without a branch
-                for i in range(ROWS):
-                    for j in range(COLUMNS):
-                        all_below &= bits[i, j]
-                if all_below >= 0:
+                if not all_negative(tile, 0, COLUMNS):
                     for row in range(start, min(start + ROWS, last)):
-                        _measure_row(x[row], centroids, tile[row - start], panel * COLUMNS, row, labels, distances)
-                        limits[row - first] = _limit(squares[row], distances[row], errors[row], x.shape[1])
+                        if not all_below(tile, (row - start) * COLUMNS, np.float32(0)):
+                            _measure_row(x[row], centroids, tile[row - start], panel * COLUMNS, row, labels, distances)
+                            limits[row - first] = _limit(squares[row], distances[row], errors[row], x.shape[1])
 
 
 @njit(cache=True)
