@@ -65,6 +65,7 @@ class IVFIndex(Index):
             self._center = self._vectors.mean(0, dtype=np.float64).astype(np.float32)
         shifted = self._vectors - self._center
         self._centroids = coarse_centroids(shifted, self.lists or int(4 * np.sqrt(n)), self.seed)
+        self._report(0.8)
         lists = make_lists(shifted, assign(shifted, self._centroids), len(self._centroids))
         self._list_starts, self._panels, self._biases, self._lane_rows, none = lists
         self._axes = none  # of the centroids, which are all compared; of the lists too little is read
