@@ -44,7 +44,8 @@ class IVFIndex(Index):
     Build O(n L d); search 2 d (L + probes n / L) operations a query; memory twice that of the vectors.
     """
 
-    _STRUCTURE = ("_center", "_centroids", "_axes", "_list_starts", "_panels", "_biases", "_lane_rows")
+    _STRUCTURE = ("_center", "_centroids", "_list_starts", "_panels", "_biases", "_lane_rows")
+    _centroid_list = None  # not in the file: no answer depends on its axes, whose last digits depend on the machine
 
     def __init__(self, *, metric="l2", lists=None, probes=8, seed=0):
         super().__init__(metric, lists=lists, probes=probes, seed=seed)
@@ -67,18 +68,19 @@ class IVFIndex(Index):
         self._centroids = coarse_centroids(shifted, self.lists or int(4 * np.sqrt(n)), self.seed)
         self._report(0.8)
         lists = make_lists(shifted, assign(shifted, self._centroids), len(self._centroids))
-        self._list_starts, self._panels, self._biases, self._lane_rows, none = lists
-        self._axes = none  # of the centroids, which are all compared; of the lists too little is read
-        if n >= FEW:
-            near = min(self.probes, len(self._centroids))
-            axes = choose_axes(split_sample(shifted)[0], self._centroids, near=near, measuring=MEASURING)
-            self._axes = none if axes is None else axes
+        self._list_starts, self._panels, self._biases, self._lane_rows, _ = lists
+        self._centroid_list = None
 
     def _changed(self):
         super()._changed()
-        no_axes = self._axes[:, :0]
-        self._lists = Lists(self._list_starts, self._panels, self._biases, self._lane_rows, no_axes)
-        self._centroid_list = as_one_list(self._centroids, self._axes if self._axes.shape[1] else None)
+        none = np.zeros((len(self._center), 0))  # all centroids are compared; of the lists too little is, for axes
+        self._lists = Lists(self._list_starts, self._panels, self._biases, self._lane_rows, none)
+        if self._centroid_list is None:
+            axes, near = None, min(self.probes, len(self._centroids))
+            if self._built >= FEW:
+                queries = split_sample(self._vectors[: self._built])[0] - self._center
+                axes = choose_axes(queries, self._centroids, near=near, measuring=MEASURING)
+            self._centroid_list = as_one_list(self._centroids, axes)
 
     def _scan_limit(self):
         return self._built * self.probes // len(self._centroids)
