@@ -11,6 +11,7 @@ from .lsh import LSHIndex
 from .product_quantization import IVFPQIndex, PQIndex
 from .recall import knn_recall
 from .rp_forest import RPForestIndex
+from .scann import ScaNNIndex
 from .tuning import tune
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Neighbors",
     "PQIndex",
     "RPForestIndex",
+    "ScaNNIndex",
     "kmeans",
     "knn_recall",
     "mini_batch_kmeans",

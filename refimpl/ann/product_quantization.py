@@ -26,11 +26,14 @@ What limits it: m table look-ups a vector, from a table of m 2^bits floats that 
 import numpy as np
 from numba import njit, prange
 
+from ..matrix_product import matrix_product
 from ..validation import check_choice, check_integer
 from .candidates import dot, offer, squared_distance
+from .fast_scan import in_lanes, open_biases, pack_codes, scan_lists, table_books
 from .index import Index
 from .ivf import as_one_list, coarse_centroids, nearest_centroids
 from .kmeans import assign, group_by_label, kmeans
+from .reorder import reorder
 
 SAMPLE = 20_000  # vectors that codebooks and rotation are learned from
 
@@ -172,40 +175,78 @@ class IVFPQIndex(Index):
         decoded = decode(self._codes, self._codebooks, d).astype(np.float64)
         own = self._centroids[labels[self._code_rows]]
         self._term2 = (decoded**2 + 2 * own * decoded).sum(1).astype(np.float32)
+        if self._in_blocks():
+            self._starts, self._codes, lanes = pack_codes(self._codes, self._starts)
+            self._term2 = in_lanes(self._term2, lanes, len(self._codes), np.inf)
+            self._code_rows = in_lanes(self._code_rows.astype(np.int32), lanes, len(self._codes), -1)
+
+    def _in_blocks(self):
+        """Whether the codes are packed for the 4-bit scan: then starts count blocks, not codes."""
+        return self.bits <= 4
 
     def _changed(self):
         super()._changed()
-        self._centroid_list = as_one_list(self._centroids)
+        m = len(self._codebooks)
+        self._centroid_list, self._padded_centroids = as_one_list(self._centroids), padded(self._centroids, m)
+        self._books = table_books(self._codebooks) if self._in_blocks() else self._codebooks
 
     def _scan_limit(self):
         return max(self.rerank, self._built * self.probes // len(self._centroids))
 
-    def _candidates(self, queries, k, open_rows, share):
-        # A sum for each query on its own: a matrix product may round differently in a batch.
-        rotated = np.stack([(q - self._center) @ self._rotation for q in queries]) if len(queries) else queries
-        m, n_lists = len(self._codebooks), len(self._centroids)
-        own, wanted = _padded(rotated, m), min(k, int(open_rows[: self._built].sum()))
-        kept = min(max(k, self.rerank), max(k, self._built))
-        rows, todo = np.full((len(queries), kept), -1, np.int64), np.arange(len(queries))
-        probed = min(int(np.ceil(self.probes / share)), n_lists)
-        while len(todo):
-            found, squared = rows[todo], np.full((len(todo), rows.shape[1]), np.inf, np.float32)
-            probes = nearest_centroids(self._centroid_list, rotated[todo], probed)
-            scan_codes(
-                self._starts, self._codes, self._term2, self._code_rows, open_rows, _padded(self._centroids, m),
-                self._codebooks, own[todo], probes, found, squared,
+    def _scan_codes(self, queries, probes, open_rows, r):
+        """Rows (n, r or more) of the nearest codes in the probed lists, -1 for none. Queries padded."""
+        if self._in_blocks():
+            biases = open_biases(self._term2, self._code_rows, open_rows)
+            return scan_lists(
+                (self._starts, self._codes, biases, self._code_rows), self._padded_centroids, self._books, queries,
+                probes, r,
             )  # fmt: skip
+        found, squared = np.full((len(queries), r), -1, np.int64), np.full((len(queries), r), np.inf, np.float32)
+        scan_codes(
+            self._starts, self._codes, self._term2, self._code_rows, open_rows, self._padded_centroids, self._books,
+            queries, probes, found, squared,
+        )  # fmt: skip
+        return found
+
+    def _rows(self, queries, k, open_rows, share):
+        """Rows of candidates: from probes / share lists, and from four times as many where those had fewer than k."""
+        rotated = queries - self._center
+        if self.rotation != "none":
+            rotated = matrix_product(rotated, self._rotation)
+        own, n_lists = padded(rotated, len(self._codebooks)), len(self._centroids)
+        wanted = min(k, int(open_rows[: self._built].sum()))
+        rows, todo, kept = None, np.arange(len(queries)), min(max(k, self.rerank), max(k, self._built))
+        probed = min(int(np.ceil(self.probes / share)), n_lists)
+        while rows is None or len(todo):
+            probes = nearest_centroids(self._centroid_list, rotated[todo], probed)
+            found = self._scan_codes(own[todo], probes, open_rows, kept)
+            rows = found if rows is None else rows
+            rows[todo] = found
             if probed == n_lists:
-                rows[todo] = found
                 break
-            enough = (found >= 0).sum(1) >= wanted
-            rows[todo[enough]], todo, probed = found[enough], todo[~enough], min(4 * probed, n_lists)
+            todo, probed = todo[(found >= 0).sum(1) < wanted], min(4 * probed, n_lists)
+        return rows
+
+    def _candidates(self, queries, k, open_rows, share):
+        rows = self._rows(queries, k, open_rows, share)
         return np.where(rows < 0, -1, np.append(self._ids, -1)[rows])
 
+    def _nearest(self, queries, k, open_rows):
+        n_open = int(open_rows.sum())
+        if self._built < len(open_rows) or n_open <= self._scan_limit():
+            return super()._nearest(queries, k, open_rows)
+        rows = self._rows(queries, k, open_rows, n_open / self._built)
+        found, distances = reorder(self._vectors, rows, self._ids, queries, self.metric, k)
+        short = np.flatnonzero(found[:, -1] < 0)  # where no score is a number
+        if len(short):
+            found[short], distances[short] = super()._nearest(queries[short], k, open_rows)
+        return found, distances
 
-def _padded(x, m):
+
+def padded(x, m):
     """x (n, d) with zeros appended up to a multiple of m columns."""
-    return np.ascontiguousarray(split(x, m).transpose(1, 0, 2)).reshape(len(x), -1)
+    missing = -x.shape[1] % m
+    return np.concatenate([x, np.zeros((len(x), missing), x.dtype)], 1) if missing else np.ascontiguousarray(x)
 
 
 class PQIndex(IVFPQIndex):

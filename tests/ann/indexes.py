@@ -17,6 +17,7 @@ from refimpl.ann import (
     LSHIndex,
     PQIndex,
     RPForestIndex,
+    ScaNNIndex,
 )
 
 METRICS = ["l2", "cosine", "ip"]
@@ -54,6 +55,10 @@ TABLE = {
         budget=("probes", {"lists": 64, "bits": 4, "rerank": ALL}),
     ),
     HNSWIndex: Case({"links": 6, "ef": 12}, {"ef": ALL}),
+    ScaNNIndex: Case(
+        {"lists": 6, "probes": 2, "spill": 1.0, "rerank": 12}, {"probes": ALL, "rerank": ALL},
+        budget=("probes", {"lists": 64, "rerank": ALL}),
+    ),
 }  # fmt: skip
 KINDS = list(TABLE)
 CASES = [(kind, metric) for kind in KINDS for metric in METRICS]

@@ -40,7 +40,7 @@ def test_rotation_is_orthogonal_and_lowers_the_error():
 def test_three_terms_are_the_distance_to_the_decoded_vector():
     rng = np.random.default_rng(3)
     vectors, queries = rng.standard_normal((300, 6)).astype(np.float32), rng.standard_normal((5, 6)).astype(np.float32)
-    index = IVFPQIndex(lists=7, parts=3, bits=3, rotation="opq").fit(vectors)
+    index = IVFPQIndex(lists=7, parts=3, bits=5, rotation="opq").fit(vectors)
     residuals = decode(index._codes, index._codebooks, 6)
     labels = np.repeat(np.arange(7), np.diff(index._starts))
     own = (queries - index._center) @ index._rotation

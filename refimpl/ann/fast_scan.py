@@ -1,0 +1,214 @@
+"""The 4-bit scan: product codes of 16 centroids a part, compared 32 vectors at a time by byte shuffles.
+
+Product codes of 8 bits are scanned at one table look-up from the first-level cache for each part and vector. With 4
+bits a table has 16 entries, and if an entry is a byte, the table fits into a vector register, where an instruction
+looks up 16 to 64 codes (byte_shuffle.py has that loop). Andre et al. 2015; "fast scan" in faiss, the "lookup table
+in registers" of ScaNN.
+
+    score(q, x)  =  base(q, list) + bias(x)  +  sum over parts j of T_j[code_j(x)]         T_j[c] = -2 q_j . book_j[c]
+
+The bytes. Each part's entries minus their minimum, over the step of the part that varies most, so that nothing
+saturates and all parts add up in the same unit:
+
+    byte_j[c] = round((T_j[c] - min_j) / step)        step = max over j of (max_j - min_j) / LARGEST
+    sum_j T_j[code_j]  =  step * sum_j byte_j[code_j] + sum_j min_j        off by at most m step / 2
+
+The best r of a query's lists without sorting, and without a branch for each vector: the scores of whole blocks go to
+a buffer of SLOTS blocks. When it is full, a limit is found that r scores or a few more do not exceed, by halving an
+interval: a pass over the buffer counts those below, 8 or 16 at a time. What is above goes, and from then on a block of
+which nothing is below the limit costs one branch.
+
+A batch is not cut up by list. Its queries are taken in the order of their nearest list instead: those that look into
+the same lists follow each other, and find them in the cache, while each query keeps its own limit in a register.
+
+Layout in memory. List l has the blocks block_starts[l] to block_starts[l + 1] - 1, filled up to 32 lanes each.
+
+    packed (blocks, quads, 64) uint8   codes, two a byte; see byte_shuffle.py
+    biases (blocks, 32) float32        inf in lanes without a vector: never below a limit
+    lane_rows (blocks, 32) int32       the row of each lane, -1 in lanes without one
+
+What limits it: instructions, 8 to 9 of 32 bytes for 64 look-ups; the bytes of a list (parts / 2 a vector) come from
+the second-level cache.
+"""
+
+import numpy as np
+from numba import njit, prange
+
+from .bits import lowest_bit
+from .byte_shuffle import LANES, LARGEST, QUAD, block_scores, lanes_up_to, part_bytes, part_entries
+from .candidates import squared_distance
+from .kmeans import group_by_label
+
+CHUNK = 16  # queries of a task
+SLOTS = 32  # blocks of scores that wait to be cut: 8 KB with their rows, in the first-level cache
+
+
+def with_some_more(r):
+    """How many of the best a search for r may keep: room in which a limit is found soon."""
+    return r + r // 4 + 8
+
+
+def pack_codes(codes, starts):
+    """codes (n, m) uint8 < 16, grouped by list at starts (L + 1,) -> block_starts (L + 1,), packed, lanes (n,).
+
+    lanes[i] = 32 block + lane is where code i went.
+    """
+    n, m = codes.shape
+    counts = np.diff(starts)
+    block_starts = np.concatenate([[0], np.cumsum(-(-counts // LANES))])
+    lanes = np.arange(n) + np.repeat(LANES * block_starts[:-1] - starts[:-1], counts)
+    quads = -(-m // QUAD)
+    wide = np.zeros((LANES * block_starts[-1], QUAD * quads), np.uint8)
+    wide[lanes, :m] = codes
+    # (block, which half of the lanes, lane of it, quad, pair of parts, part of it) -> bytes as in byte_shuffle.py
+    pairs = wide.reshape(-1, 2, LANES // 2, quads, 2, 2)
+    packed = (pairs[..., 0] | pairs[..., 1] << 4).transpose(0, 3, 4, 2, 1)
+    return block_starts, np.ascontiguousarray(packed).reshape(-1, quads, 2 * LANES), lanes
+
+
+def in_lanes(values, lanes, n_blocks, empty):
+    """values (n,) at their lanes -> (n_blocks, LANES), `empty` in the others."""
+    out = np.full(n_blocks * LANES, empty, values.dtype)
+    out[lanes] = values
+    return out.reshape(-1, LANES)
+
+
+def open_biases(biases, lane_rows, open_rows):
+    """The biases with inf in the lanes of rows that are not open."""
+    return biases if open_rows.all() else np.where((lane_rows >= 0) & open_rows[lane_rows], biases, np.float32(np.inf))
+
+
+def table_books(codebooks):
+    """codebooks (m, k <= 16, width) -> (m, width, 16) float32: -2 c, coordinate by coordinate, the last c repeated."""
+    k = codebooks.shape[1]
+    filled = -2 * codebooks[:, np.minimum(np.arange(16), k - 1)]
+    return np.ascontiguousarray(filled.transpose(0, 2, 1), np.float32)
+
+
+@njit(cache=True)
+def make_tables(query, books, entries, widest, tables):
+    """The tables of one query (m width,) in bytes -> step, offset: table sums are step * sum of bytes + offset.
+
+    OUT tables (quads, 8, 16) uint8, in the order of byte_shuffle.py; parts beyond m are left as they are, 0.
+    books from `table_books`; entries (m, 16), widest (16,) float32 are room to work in.
+    """
+    m, width, _ = books.shape
+    offset = np.float32(0)
+    widest[:] = 0
+    for j in range(m):
+        offset += part_entries(query, j * width, books, j * width * 16, width, entries, j * 16, widest)
+    largest = widest.max()
+    if not 0 < largest < np.inf:
+        tables[:] = 0
+        return np.float32(0), offset
+    scale = np.float32(LARGEST) / largest
+    for j in range(m):
+        slot = j // QUAD * 8 + (j & 1) * 4 + (j & 2)
+        part_bytes(entries, j * 16, scale, tables, slot * 16)
+    return largest / np.float32(LARGEST), offset
+
+
+@njit(cache=True, fastmath={"reassoc"})
+def count_up_to(scores, limit):
+    """How many of scores (slots, LANES) are <= limit."""
+    count = np.int32(0)
+    for i in range(scores.size):
+        count += np.int32(scores[i] <= limit)
+    return count
+
+
+@njit(cache=True)
+def threshold(scores, r, most):
+    """A limit with r to `most` of scores (any,) float32 up to it, unless ties prevent that -> limit, count.
+
+    By halving the interval; with ties at the r-th best it is just that. All, if there are no more than `most` finite.
+    """
+    low, high = np.float32(np.inf), np.float32(-np.inf)
+    for i in range(len(scores)):
+        low = scores[i] if scores[i] < low else low
+        high = scores[i] if high < scores[i] < np.inf else high
+    count = count_up_to(scores, high)
+    if count <= most:
+        return high, count
+    while True:  # fewer than r are <= low (or low is the least), more than `most` are <= high
+        middle = low + (high - low) * np.float32(0.5)
+        if not low < middle < high:
+            return high, count
+        inside = count_up_to(scores, middle)
+        if inside < r:
+            low = middle
+        else:
+            high, count = middle, inside
+            if inside <= most:
+                return high, count
+
+
+@njit(cache=True)
+def cut(scores, rows, used, r, most):
+    """Move r to `most` of the best in the first `used` slots to the front -> limit, how many. INOUT scores, rows.
+
+    scores, rows (slots, LANES); the rest of the last slot that is kept is filled with inf. Of those that tie at the
+    limit the first stay.
+    """
+    flat, flat_rows = scores.ravel(), rows.ravel()
+    limit, _ = threshold(flat[: used * LANES], r, most)
+    kept = 0
+    for slot in range(used):
+        near = lanes_up_to(scores, slot * LANES, limit)
+        while near and kept < most:
+            at = slot * LANES + lowest_bit(near)
+            near &= near - np.uint64(1)
+            flat[kept], flat_rows[kept] = flat[at], flat_rows[at]
+            kept += 1
+    for at in range(kept, -(-kept // LANES) * LANES):
+        flat[at] = np.inf
+    return limit, kept
+
+
+@njit(cache=True, parallel=True)
+def _scan_lists(block_starts, packed, biases, lane_rows, centroids, books, queries, order, probes, r, found):
+    """OUT found (n, most) = -1; order (n,) in which the queries are taken; the rest as for `scan_lists`."""
+    n, most = found.shape
+    m, quads = len(books), packed.shape[1]
+    slots = -(-most // LANES) + SLOTS
+    for task in prange((n + CHUNK - 1) // CHUNK):
+        entries, tables = np.empty((m, 16), np.float32), np.zeros((quads, 8, 16), np.uint8)
+        widest = np.empty(16, np.float32)
+        scores, rows = np.empty((slots, LANES), np.float32), np.empty((slots, LANES), np.int32)
+        for i in order[task * CHUNK : (task + 1) * CHUNK]:
+            step, offset = make_tables(queries[i], books, entries, widest, tables)
+            limit, used, kept = np.float32(np.inf), 0, 0
+            for list_ in probes[i]:
+                if list_ < 0:
+                    continue
+                base = squared_distance(queries[i], centroids[list_]) + offset
+                for block in range(block_starts[list_], block_starts[list_ + 1]):
+                    at = block * LANES
+                    near = block_scores(
+                        packed, at * 2 * quads, tables, quads, step, base, biases, at, limit, scores[used]
+                    )
+                    if near:
+                        rows[used] = lane_rows[block]
+                        used += 1
+                        if used == slots:
+                            limit, kept = cut(scores, rows, used, r, most)
+                            used = -(-kept // LANES)
+            _, kept = cut(scores, rows, used, r, most)
+            found[i, :kept] = rows.ravel()[:kept]
+
+
+def scan_lists(lists, centroids, books, queries, probes, r):
+    """The best r rows of each query's lists, or some more -> rows (n, any) int64, -1 for none, in no order.
+
+    lists = block_starts, packed, biases, lane_rows. books from `table_books`. queries (n, m width), padded with zeros
+    as the parts are, centroids (L, m width) alike: base(q, list) is |q - centroid|^2. probes (n, p) lists, nearest
+    first, -1 for none. What shall not be found has the bias inf.
+    """
+    found = np.full((len(queries), with_some_more(r)), -1, np.int64)
+    _scan_lists(*lists, centroids, books, queries, by_first_list(probes, len(centroids)), probes, r, found)
+    return found
+
+
+def by_first_list(probes, n_lists):
+    """The order of the queries by their nearest list, (n,): probes (n, p >= 1)."""
+    return group_by_label(np.maximum(probes[:, 0], 0), n_lists)[0]

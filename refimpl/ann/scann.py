@@ -1,0 +1,235 @@
+"""ScaNN: lists, 4-bit codes that are right where it matters, a scan in registers, and exact re-ordering.
+
+Guo et al. 2020 (anisotropic.py) and Sun et al. 2023 (soar.py), with the scan of fast_scan.py. A query goes through
+four stages, each of which reads fewer vectors more closely:
+
+    lists       L centroids, ranked by their own 4-bit codes (16 bytes each)         -> probes
+    codes       of the vectors in these lists, parts / 2 bytes each                  -> rerank and a few more
+    vectors     of these, in float32                                                 -> k
+    distances   of the k, in float64, as every index returns them
+
+From l2 to inner products. With x~ = c + r~, c the list's centroid, the distance is an inner product and known numbers:
+
+    |q - x|^2 = |q|^2 - 2 q.x + |x|^2        and  q.x = q.x~ + q.r,  r = x - x~ the error of the code
+              ~ |q - c|^2  - 2 q.r~  + (|x|^2 - |c|^2 - 2 x.r)
+
+the first term a number a list, the second the table sum, the third a number stored with the code. The last part of
+it, x.r, is all that can be known of q.r before the query comes: exact for q = x, and elsewhere off by 2 (x - q).r.
+So near queries are measured well whatever r is. (In ScaNN, where a code carries no number, only the anisotropic loss
+keeps x.r small; here it still makes the rest of q.r smaller for far queries, which matters for "ip": the stored form
+of a vector then has the norm M, its queries another.)
+
+The lists lie in the order of their centroids along the principal axis, so that near ones are nearer in memory.
+
+Layout in memory: fast_scan.py, twice: the vectors' codes in L lists, and the centroids' codes in one.
+"""
+
+import numpy as np
+from numba import njit, prange
+
+from ..validation import check_integer, check_number
+from .anisotropic import anisotropic_codes, anisotropic_eta, directions, train_anisotropic
+from .bits import lowest_bit
+from .byte_shuffle import LANES, MOST_PARTS, block_scores
+from .candidates import offer, squared_distance
+from .fast_scan import CHUNK, in_lanes, make_tables, open_biases, pack_codes, scan_lists, table_books
+from .index import Index
+from .ivf import coarse_centroids
+from .kmeans import assign, group_by_label
+from .product_quantization import SAMPLE, decode, encode, padded, train_codebooks
+from .reorder import reorder
+from .soar import second_lists
+
+LIST_PARTS = 32  # of a centroid's code
+WINDOW = 16  # lists that are sorted by distance first
+
+
+@njit(cache=True)
+def _by_distance(query, centroids, rows, near):
+    """Sort rows (any,) by the distance of their centroids, then by row; -1 stay last. near is room for as many."""
+    near[:] = np.inf
+    own = rows.copy()
+    rows[:] = -1
+    for row in own:
+        if row >= 0:
+            offer(near, rows, squared_distance(query, centroids[row]), row)
+
+
+@njit(cache=True, parallel=True)
+def _rank_lists(packed, biases, books, queries, centroids, found, scores):
+    """OUT found (n, any) = -1, scores = inf: see `rank_lists`."""
+    m, quads, most = len(books), packed.shape[1], found.shape[1]
+    for task in prange((len(queries) + CHUNK - 1) // CHUNK):
+        entries, tables = np.empty((m, 16), np.float32), np.zeros((quads, 8, 16), np.uint8)
+        widest, out, near = np.empty(16, np.float32), np.empty(LANES, np.float32), np.empty(most, np.float32)
+        for i in range(task * CHUNK, min((task + 1) * CHUNK, len(queries))):
+            step, offset = make_tables(queries[i], books, entries, widest, tables)
+            for block in range(len(packed)):
+                at = block * LANES
+                lanes = block_scores(
+                    packed, at * 2 * quads, tables, quads, step, offset, biases, at, scores[i, -1], out
+                )
+                while lanes:
+                    lane = lowest_bit(lanes)
+                    lanes &= lanes - np.uint64(1)
+                    offer(scores[i], found[i], out[lane], at + lane)
+            first = 0
+            while first < most:
+                last = min(2 * first + WINDOW, most)
+                _by_distance(queries[i], centroids, found[i, first:last], near[first:last])
+                first = last
+
+
+def rank_lists(list_codes, list_biases, books, queries, centroids, p):
+    """The lists to look into, nearest first -> (n, p) int64; a larger p only appends.
+
+    By the codes of the centroids; then the first WINDOW are sorted by the distance of the centroids themselves, then
+    the next 2 WINDOW, 4 WINDOW and so on. Of the last window only as many are returned as asked for.
+    """
+    most = WINDOW
+    while most < p:
+        most = 2 * most + WINDOW
+    most = min(most, len(centroids))
+    found, scores = np.full((len(queries), most), -1, np.int64), np.full((len(queries), most), np.inf, np.float32)
+    _rank_lists(list_codes, list_biases, books, queries, centroids, found, scores)
+    return np.ascontiguousarray(found[:, :p])
+
+
+def near_in_memory(centroids):
+    """The order (L,) of the centroids along their principal axis."""
+    shifted = centroids - centroids.mean(0, dtype=np.float64)
+    axis = np.linalg.eigh(shifted.T @ shifted)[1][:, -1]
+    return np.argsort(shifted @ axis, kind="stable")
+
+
+class ScaNNIndex(Index):
+    """Approximate nearest neighbours by 4-bit codes in lists, scanned in registers and re-ordered exactly.
+
+    lists, probes   as for IVFIndex
+    parts           of a code, 4 bits each, at most 1,024; None: one for each two dimensions
+    threshold       T of the anisotropic loss, as a share of each vector's norm, in (0, 1); None: the plain loss
+    spill           weight of SOAR's second term (1 is usual): each vector in two lists; None: in one
+    rerank          codes to keep for each query (at least k) and rank by their exact distances
+    seed            of clusterings and samples
+
+    Build O(n d (L + 16)); search O(16 d + LIST_PARTS L + parts probes n / L) a query, in look-ups of which a vector
+    instruction makes 16 to 64; memory parts / 2 + 8 bytes a vector beside the vectors, twice that with spilling.
+    """
+
+    _STRUCTURE = (
+        "_center", "_centroids", "_codebooks", "_starts", "_codes", "_biases", "_code_rows",
+        "_list_books", "_list_codes", "_list_biases",
+    )  # fmt: skip
+
+    def __init__(
+        self, *, metric="l2", lists=None, probes=8, parts=None, threshold=0.2, spill=None, rerank=30, seed=0
+    ):  # fmt: skip
+        super().__init__(
+            metric, lists=lists, probes=probes, parts=parts, threshold=threshold, spill=spill, rerank=rerank, seed=seed
+        )
+        self.lists = None if lists is None else check_integer(lists, "lists", minimum=1)
+        self.probes = check_integer(probes, "probes", minimum=1)
+        self.parts = None if parts is None else check_integer(parts, "parts", minimum=1, maximum=MOST_PARTS)
+        self.threshold = None if threshold is None else check_number(threshold, "threshold", above=0)
+        if threshold is not None and self.threshold >= 1:
+            raise ValueError(f"threshold: expected a number in (0, 1), got {threshold}")
+        self.spill = None if spill is None else check_number(spill, "spill", minimum=0)
+        self.rerank = check_integer(rerank, "rerank", minimum=1)
+        self.seed = check_integer(seed, "seed", minimum=0)
+
+    def _build(self):
+        n, d = self._vectors.shape
+        self._center = np.zeros(d, np.float32)
+        if n:
+            self._center = self._vectors.mean(0, dtype=np.float64).astype(np.float32)
+        shifted = self._vectors - self._center
+        centroids = coarse_centroids(shifted, self.lists or int(4 * np.sqrt(n)), self.seed)
+        self._centroids = np.ascontiguousarray(centroids[near_in_memory(centroids)])
+        self._report(0.3)
+        labels, rows = assign(shifted, self._centroids).astype(np.int64), np.arange(n)
+        if self.spill is not None and len(self._centroids) > 1:
+            labels = np.concatenate([labels, second_lists(shifted, self._centroids, labels, self.spill)])
+            rows = np.concatenate([rows, rows])
+        order, starts = group_by_label(labels, len(self._centroids))
+        self._report(0.5)
+        self._encode(shifted, rows[order], labels[order], starts)
+        self._encode_centroids()
+
+    def _encode(self, shifted, rows, labels, starts):
+        """Train on a sample of the residuals, then code all: entry i is shifted[rows[i]] in list labels[i]."""
+        n, d = shifted.shape
+        m = min(self.parts or max(1, d // 2), d)
+        eta = 1.0 if self.threshold is None else max(1.0, anisotropic_eta(self.threshold, d))
+        u, rng = directions(shifted), np.random.default_rng(self.seed)
+        sample = np.sort(rng.choice(len(rows), min(len(rows), SAMPLE), replace=False))
+        residuals = shifted[rows] - self._centroids[labels]
+        if n:
+            self._codebooks = train_anisotropic(residuals[sample], u[rows[sample]], m, 4, eta, self.seed)
+        else:
+            self._codebooks = np.zeros((m, 1, -(-d // m)), np.float32)
+        self._report(0.8)
+        codes = anisotropic_codes(residuals, u[rows], self._codebooks, eta)
+        x, own = shifted[rows].astype(np.float64), self._centroids[labels]
+        error = residuals - decode(codes, self._codebooks, d)
+        biases = (x**2 - own.astype(np.float64) ** 2 - 2 * x * error).sum(1).astype(np.float32)
+        self._starts, self._codes, lanes = pack_codes(codes, starts)
+        self._biases = in_lanes(biases, lanes, len(self._codes), np.inf)
+        self._code_rows = in_lanes(rows.astype(np.int32), lanes, len(self._codes), -1)
+
+    def _encode_centroids(self):
+        """The centroids' own codes, in one list; the number stored with each is |c|^2 - 2 c.r, as above with c = 0."""
+        centroids, d = self._centroids, self._centroids.shape[1]
+        self._list_books = train_codebooks(centroids, min(LIST_PARTS, d), 4, self.seed)
+        codes = encode(centroids, self._list_books)
+        error = centroids - decode(codes, self._list_books, d)
+        biases = (centroids.astype(np.float64) ** 2 - 2 * centroids * error).sum(1).astype(np.float32)
+        _, self._list_codes, lanes = pack_codes(codes, np.array([0, len(codes)]))
+        self._list_biases = in_lanes(biases, lanes, len(self._list_codes), np.inf)
+
+    def _changed(self):
+        super()._changed()
+        self._books, self._ranking_books = table_books(self._codebooks), table_books(self._list_books)
+        self._wide_centroids = padded(self._centroids, len(self._codebooks))
+        self._ranking_centroids = padded(self._centroids, len(self._list_books))
+
+    def _scan_limit(self):
+        return max(self.rerank, self._built * self.probes // len(self._centroids))
+
+    def _rows(self, queries, k, open_rows, share):
+        """Rows of candidates: from probes / share lists, and from four times as many where those had too few."""
+        shifted = queries - self._center
+        own, n_lists = padded(shifted, len(self._codebooks)), len(self._centroids)
+        ranking = padded(shifted, len(self._list_books))
+        lists = self._starts, self._codes, open_biases(self._biases, self._code_rows, open_rows), self._code_rows
+        copies = 1 if self.spill is None else 2  # of a row among the candidates, at most
+        kept = copies * min(max(k, self.rerank), max(k, self._built))
+        wanted = copies * min(k, int(np.count_nonzero(open_rows[: self._built])))
+        rows, todo = None, np.arange(len(queries))
+        probed = min(int(np.ceil(self.probes / share)), n_lists)
+        while rows is None or len(todo):
+            probes = rank_lists(
+                self._list_codes, self._list_biases, self._ranking_books, ranking[todo], self._ranking_centroids, probed
+            )
+            found = scan_lists(lists, self._wide_centroids, self._books, own[todo], probes, kept)
+            rows = found if rows is None else rows
+            rows[todo] = found
+            if probed == n_lists:
+                break
+            todo, probed = todo[(found >= 0).sum(1) < wanted], min(4 * probed, n_lists)
+        return rows
+
+    def _candidates(self, queries, k, open_rows, share):
+        rows = np.sort(self._rows(queries, k, open_rows, share), 1)
+        rows[:, 1:][rows[:, 1:] == rows[:, :-1]] = -1  # a row in two lists counts once
+        return np.where(rows < 0, -1, np.append(self._ids, -1)[rows])
+
+    def _nearest(self, queries, k, open_rows):
+        n_open = int(np.count_nonzero(open_rows))
+        if self._built < len(open_rows) or n_open <= self._scan_limit():
+            return super()._nearest(queries, k, open_rows)
+        rows = self._rows(queries, k, open_rows, n_open / self._built)
+        found, distances = reorder(self._vectors, rows, self._ids, queries, self.metric, k)
+        short = np.flatnonzero(found[:, -1] < 0)  # where no score is a number
+        if len(short):
+            found[short], distances[short] = super()._nearest(queries[short], k, open_rows)
+        return found, distances

@@ -1,0 +1,183 @@
+"""The 4-bit scan: every register width against the plain loop, the bytes within their bound, the best r by a sort."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numba import njit
+
+from refimpl.ann import ExactIndex, IVFPQIndex, knn_recall
+from refimpl.ann.byte_shuffle import LANES, LARGEST, make_block_scores, plain_block_scores
+from refimpl.ann.fast_scan import (
+    cut,
+    in_lanes,
+    make_tables,
+    open_biases,
+    pack_codes,
+    scan_lists,
+    table_books,
+    with_some_more,
+)
+from refimpl.ann.product_quantization import decode, encode, train_codebooks
+from refimpl.ann.reorder import reorder
+
+
+def caller_of(scores):
+    @njit
+    def call(codes, at, tables, quads, step, base, biases, bias_at, limit, out):
+        return scores(codes, at, tables, quads, step, base, biases, bias_at, limit, out)
+
+    return call
+
+
+# Every width runs on every x86 machine: one that it lacks is cut in halves. 0: the loop that other machines run
+CALLERS = {width: caller_of(make_block_scores(width)) for width in (16, 32, 64)} | {0: caller_of(plain_block_scores)}
+
+
+def packed_tables(tables):
+    """tables (m, 16) -> (quads, 8, 16) as byte_shuffle.py has them, by its picture."""
+    quads = -(-len(tables) // 4)
+    wide = np.zeros((4 * quads, 16), np.uint8)
+    wide[: len(tables)] = tables
+    return np.ascontiguousarray(wide.reshape(quads, 4, 16)[:, [0, 0, 2, 2, 1, 1, 3, 3]])
+
+
+@pytest.mark.parametrize("width", CALLERS)
+@given(n=st.integers(1, 70), m=st.integers(1, 21), seed=st.integers(0, 2**32 - 1), largest=st.booleans())
+def test_a_block_is_the_sum_of_its_look_ups(width, n, m, seed, largest):
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(0, 16, (n, m), dtype=np.uint8)
+    tables = rng.integers(LARGEST if largest else 0, LARGEST + 1, (m, 16), dtype=np.uint8)
+    biases, step, base = rng.standard_normal(n).astype(np.float32), np.float32(rng.random()), np.float32(-3)
+    _, packed, lanes = pack_codes(codes, np.array([0, n]))
+    expected = (tables[np.arange(m), codes].sum(1, dtype=np.int64).astype(np.float32) * step) + (base + biases)
+    limit, in_blocks = np.float32(np.median(expected)), in_lanes(biases, lanes, len(packed), np.inf)
+    out = np.zeros(LANES, np.float32)
+    for block in range(len(packed)):
+        own = expected[block * LANES : (block + 1) * LANES]
+        near = CALLERS[width](
+            packed, packed[0].size * block, packed_tables(tables), packed.shape[1], step, base, in_blocks,
+            LANES * block, limit, out,
+        )  # fmt: skip
+        np.testing.assert_array_equal(out[: len(own)], own)  # to the last bit
+        assert near == sum(1 << lane for lane, score in enumerate(own) if score < limit)
+
+
+def tables_of(query, codebooks):
+    m = len(codebooks)
+    tables = np.zeros((-(-m // 4), 8, 16), np.uint8)
+    books, room = table_books(codebooks), np.empty((m, 16), np.float32)
+    step, offset = make_tables(query, books, room, np.empty(16, np.float32), tables)
+    return step, offset, tables
+
+
+@given(
+    m=st.integers(1, 9), k=st.integers(1, 16), width=st.integers(1, 5), seed=st.integers(0, 999),
+    scale=st.sampled_from([0.0, 1e-18, 1.0, 1e15]),
+)  # fmt: skip
+def test_tables_in_bytes_are_within_half_a_step(m, k, width, seed, scale):
+    rng = np.random.default_rng(seed)
+    codebooks = (rng.standard_normal((m, k, width)) * rng.random((m, 1, 1))).astype(np.float32)
+    query = (rng.standard_normal(m * width) * scale).astype(np.float32)
+    step, offset, tables = tables_of(query, codebooks)
+    true = -2 * np.einsum("jw,jcw->jc", query.reshape(m, width).astype(np.float64), codebooks)
+    read = tables[:, [0, 4, 2, 6]].reshape(-1, 16)[:m, :k].astype(np.float64)
+    assert read.max() <= LARGEST and (tables[:, [0, 4, 2, 6]] == tables[:, [1, 5, 3, 7]]).all()
+    ranges = np.ptp(true, axis=1).max()
+    np.testing.assert_allclose(step, ranges / LARGEST, rtol=1e-4, atol=1e-30)
+    lowest = true.min(1)
+    np.testing.assert_allclose(offset, lowest.sum(), rtol=1e-4, atol=1e-4 * np.abs(true).max(initial=0))
+    assert (np.abs(lowest[:, None] + step * read - true) <= 0.5001 * step + 1e-5 * np.abs(true).max()).all()
+
+
+@given(st.data())
+def test_cutting_keeps_the_best_and_few_more(data):
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    used, r = data.draw(st.integers(0, 8)), data.draw(st.integers(1, 60))
+    distinct = data.draw(st.sampled_from([1, 3, 40, 10_000]))
+    scores = rng.integers(0, distinct, (used + 1, LANES)).astype(np.float32) * data.draw(st.sampled_from([1e-30, 1e25]))
+    if data.draw(st.booleans()):
+        scores[:, 0] *= 1e9  # far away ones must not hide the differences among the near
+    scores[:, data.draw(st.integers(0, LANES)) :] = np.inf
+    before, rows = scores.copy(), np.arange(scores.size, dtype=np.int32).reshape(scores.shape)
+    limit, kept = cut(scores, rows, used, r, with_some_more(r))
+    old, finite = before[:used].ravel(), np.isfinite(before[:used]).sum()
+    best = np.sort(old)
+    assert min(r, finite) <= kept <= min(with_some_more(r), finite)
+    np.testing.assert_array_equal(np.sort(scores.ravel()[:kept]), best[:kept])
+    np.testing.assert_array_equal(old[rows.ravel()[:kept]], scores.ravel()[:kept])
+    assert len(set(rows.ravel()[:kept])) == kept
+    assert np.isinf(scores.ravel()[kept : -(-kept // LANES) * LANES]).all()
+    if kept:
+        assert limit >= best[kept - 1]
+
+
+@given(
+    n=st.integers(1, 400), lists=st.integers(1, 7), m=st.integers(1, 6), r=st.integers(1, 30), seed=st.integers(0, 999)
+)
+def test_scan_finds_the_nearest_codes_of_the_probed_lists(n, lists, m, r, seed):
+    """Beside the distances to the decoded vectors: no row is better than those found, by more than the bound."""
+    rng = np.random.default_rng(seed)
+    d = m * 2
+    centroids = rng.standard_normal((lists, d)).astype(np.float32)
+    labels = np.sort(rng.integers(0, lists, n))
+    x = (centroids[labels] + 0.3 * rng.standard_normal((n, d))).astype(np.float32)
+    codebooks = train_codebooks(x - centroids[labels], m, 4, 0)
+    codes = encode(x - centroids[labels], codebooks)
+    decoded = centroids[labels] + decode(codes, codebooks, d)
+    starts, packed, lanes = pack_codes(codes, np.searchsorted(labels, np.arange(lists + 1)))
+    biases = ((decoded**2).sum(1) - (centroids[labels] ** 2).sum(1)).astype(np.float32)
+    biases = in_lanes(biases, lanes, len(packed), np.inf)
+    lane_rows = in_lanes(np.arange(n, dtype=np.int32), lanes, len(packed), -1)
+    open_rows = rng.random(n) < 0.7
+    queries = rng.standard_normal((5, d)).astype(np.float32)
+    probes = np.array([rng.permutation(lists) for _ in range(5)])[:, : rng.integers(1, lists + 1)]
+    probes[0, -1] = -1
+    biases = open_biases(biases, lane_rows, open_rows)
+    found = scan_lists((starts, packed, biases, lane_rows), centroids, table_books(codebooks), queries, probes, r)
+    for query, own, probed in zip(queries, found, probes):
+        own = own[own >= 0]
+        possible = np.flatnonzero(open_rows & np.isin(labels, probed))
+        assert len(set(own)) == len(own) and set(own) <= set(possible)
+        assert min(r, len(possible)) <= len(own) <= with_some_more(r)
+        others = np.setdiff1d(possible, own)
+        if len(others):
+            distances = ((query - decoded) ** 2).sum(1, dtype=np.float64)
+            step, _, _ = tables_of(query, codebooks)
+            assert distances[own].max() <= distances[others].min() + 2 * m * 0.5 * step + 1e-4
+
+
+@pytest.mark.parametrize("metric", ["l2", "cosine", "ip"])
+def test_four_bits_reach_the_exact_answer_with_re_ordering(metric):
+    rng = np.random.default_rng(4)
+    vectors, queries = rng.standard_normal((3000, 15)), rng.standard_normal((40, 15))
+    true = ExactIndex(metric=metric).fit(vectors).search(queries, 10)
+    recalls = []
+    for rerank in (10, 60, 3000):
+        index = IVFPQIndex(metric=metric, lists=20, probes=20, parts=7, bits=4, rerank=rerank).fit(vectors)
+        index._scan_limit = lambda: 0
+        found = index.search(queries, 10)
+        recalls.append(knn_recall(found.ids, true.ids))
+    assert recalls[0] < recalls[1] < recalls[2] == 1.0
+    np.testing.assert_array_equal(found.distances, true.distances)
+
+
+@pytest.mark.parametrize("metric", ["l2", "cosine", "ip"])
+@given(n=st.integers(1, 60), d=st.integers(1, 40), m=st.integers(1, 90), k=st.integers(1, 12), seed=st.integers(0, 999))
+def test_reordering_is_exact_whatever_comes_twice(metric, n, d, m, k, seed):
+    rng = np.random.default_rng(seed)
+    vectors = rng.standard_normal((n, d)).astype(np.float32)[rng.integers(0, n, n)]  # copies among them
+    queries, ids = rng.standard_normal((3, d)).astype(np.float32), rng.permutation(5 * n)[:n]
+    rows = rng.integers(-1, n, (3, m))
+    found, distances = reorder(vectors, rows, ids, queries, metric, k, rng.permutation(3), chunk=2)
+    for i in range(3):
+        own = np.unique(rows[i][rows[i] >= 0])
+        x, q = vectors[own].astype(np.float64), queries[i].astype(np.float64)
+        squares = ((x - q) ** 2).sum(1)
+        order = np.lexsort((ids[own], squares))[:k]
+        true = {"l2": np.sqrt(squares), "cosine": squares / 2, "ip": -x @ q}[metric][order]
+        if metric != "ip":  # by l2 of the stored form, which for "ip" is not that of these vectors
+            np.testing.assert_array_equal(found[i, : len(order)], ids[own][order])
+            np.testing.assert_allclose(distances[i, : len(order)], true, rtol=1e-6)
+        assert set(found[i, : len(order)]) == set(ids[own][order]) and (np.diff(distances[i, : len(order)]) >= 0).all()
+        assert (found[i, len(order) :] == -1).all() and np.isinf(distances[i, len(order) :]).all()
