@@ -41,7 +41,9 @@ def problem(n, d, m, k, seed, spread=1.0):
     x = rng.standard_normal((n, d)).astype(np.float32)
     x[rng.random(n) < 0.1] = 0
     y = (x - spread * rng.standard_normal(d)).astype(np.float32)
-    books = rng.standard_normal((m, k, -(-d // m))).astype(np.float32)
+    width = -(-d // m)
+    books = rng.standard_normal((m, k, width)).astype(np.float32)
+    books.transpose(0, 2, 1)[np.arange(m * width).reshape(m, width) >= d] = 0  # parts are filled up with zeros
     return y, directions(x), books
 
 
