@@ -43,8 +43,9 @@ CHUNK = 16  # queries of a task
 SLOTS = 32  # blocks of scores that wait to be cut: 8 KB with their rows, in the first-level cache
 
 
+@njit(cache=True)
 def with_some_more(r):
-    """How many of the best a search for r may keep: room in which a limit is found soon."""
+    """How many of the best a cut to r may keep: room in which a limit is found soon. Only the last cut is to r."""
     return r + r // 4 + 8
 
 
@@ -147,17 +148,26 @@ def threshold(scores, r, most):
 def cut(scores, rows, used, r, most):
     """Move r to `most` of the best in the first `used` slots to the front -> limit, how many. INOUT scores, rows.
 
-    scores, rows (slots, LANES); the rest of the last slot that is kept is filled with inf. Of those that tie at the
-    limit the first stay.
+    scores, rows (slots, LANES); the rest of the last slot that is kept is filled with inf. They keep their order, and
+    of too many that tie at the limit the first stay.
     """
     flat, flat_rows = scores.ravel(), rows.ravel()
-    limit, _ = threshold(flat[: used * LANES], r, most)
+    limit, count = threshold(flat[: used * LANES], r, most)
+    ties = count
+    if count > most:
+        ties = most
+        for i in range(used * LANES):
+            ties -= flat[i] < limit
     kept = 0
     for slot in range(used):
         near = lanes_up_to(scores, slot * LANES, limit)
-        while near and kept < most:
+        while near:
             at = slot * LANES + lowest_bit(near)
             near &= near - np.uint64(1)
+            if flat[at] == limit:
+                ties -= 1
+                if ties < 0:
+                    continue
             flat[kept], flat_rows[kept] = flat[at], flat_rows[at]
             kept += 1
     for at in range(kept, -(-kept // LANES) * LANES):
@@ -166,9 +176,10 @@ def cut(scores, rows, used, r, most):
 
 
 @njit(cache=True, parallel=True)
-def _scan_lists(block_starts, packed, biases, lane_rows, centroids, books, queries, order, probes, r, found):
-    """OUT found (n, most) = -1; order (n,) in which the queries are taken; the rest as for `scan_lists`."""
-    n, most = found.shape
+def _scan_lists(block_starts, packed, biases, lane_rows, centroids, books, queries, order, probes, found):
+    """OUT found (n, r) = -1; order (n,) in which the queries are taken; the rest as for `scan_lists`."""
+    n, r = found.shape
+    most = with_some_more(r)
     m, quads = len(books), packed.shape[1]
     slots = -(-most // LANES) + SLOTS
     for task in prange((n + CHUNK - 1) // CHUNK):
@@ -194,18 +205,20 @@ def _scan_lists(block_starts, packed, biases, lane_rows, centroids, books, queri
                             limit, kept = cut(scores, rows, used, r, most)
                             used = -(-kept // LANES)
             _, kept = cut(scores, rows, used, r, most)
+            if kept > r:
+                _, kept = cut(scores, rows, -(-kept // LANES), r, r)
             found[i, :kept] = rows.ravel()[:kept]
 
 
 def scan_lists(lists, centroids, books, queries, probes, r):
-    """The best r rows of each query's lists, or some more -> rows (n, any) int64, -1 for none, in no order.
+    """The best r rows of each query's lists -> rows (n, r) int64, -1 for none, in no order; more only add to fewer.
 
     lists = block_starts, packed, biases, lane_rows. books from `table_books`. queries (n, m width), padded with zeros
     as the parts are, centroids (L, m width) alike: base(q, list) is |q - centroid|^2. probes (n, p) lists, nearest
     first, -1 for none. What shall not be found has the bias inf.
     """
-    found = np.full((len(queries), with_some_more(r)), -1, np.int64)
-    _scan_lists(*lists, centroids, books, queries, by_first_list(probes, len(centroids)), probes, r, found)
+    found = np.full((len(queries), r), -1, np.int64)
+    _scan_lists(*lists, centroids, books, queries, by_first_list(probes, len(centroids)), probes, found)
     return found
 
 

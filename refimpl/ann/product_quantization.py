@@ -194,7 +194,7 @@ class IVFPQIndex(Index):
         return max(self.rerank, self._built * self.probes // len(self._centroids))
 
     def _scan_codes(self, queries, probes, open_rows, r):
-        """Rows (n, r or more) of the nearest codes in the probed lists, -1 for none. Queries padded."""
+        """Rows (n, r) of the nearest codes in the probed lists, -1 for none. Queries padded."""
         if self._in_blocks():
             biases = open_biases(self._term2, self._code_rows, open_rows)
             return scan_lists(
