@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from refimpl.ann import HammingIndex, HNSWIndex, IVFIndex, IVFPQIndex, LSHIndex, RPForestIndex
+from refimpl.ann import HammingIndex, HNSWIndex, IVFIndex, IVFPQIndex, LSHIndex, RPForestIndex, ScaNNIndex
 
 K = 10
 PROBES = (1, 2, 3, 4, 6, 8, 12, 16, 24)
@@ -18,6 +18,9 @@ EF = (10, 11, 12, 14, 16, 20, 24, 32, 48, 64)
 OURS = {
     "IVFIndex": (lambda: IVFIndex(lists=1024), "probes", PROBES),
     "IVFPQIndex": (lambda: IVFPQIndex(lists=1024, rerank=50), "probes", PROBES),
+    "IVFPQIndex, 4 bits": (lambda: IVFPQIndex(lists=1024, parts=64, bits=4, rerank=30), "probes", PROBES),
+    "ScaNNIndex": (lambda: ScaNNIndex(lists=1024, rerank=30), "probes", PROBES),
+    "ScaNNIndex, spilled": (lambda: ScaNNIndex(lists=1024, rerank=40, spill=1.0), "probes", PROBES),
     "HNSWIndex": (lambda: HNSWIndex(), "ef", EF),
     "RPForestIndex": (lambda: RPForestIndex(), "max_leaves", (20, 40, 60, 80, 140, 200)),
     "LSHIndex": (lambda: LSHIndex(), "probes", (50, 100, 200, 500)),
