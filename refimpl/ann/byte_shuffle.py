@@ -260,9 +260,7 @@ def part_bytes(typing, entries, at, scale, tables, table_at):
         entries, tables = (arrayobj.make_array(signature.args[i])(context, builder, values[i]).data for i in (0, 3))
         own = builder.load(builder.bitcast(builder.gep(entries, [values[1]]), _ENTRIES.as_pointer()), align=4)
         scaled = builder.fmul(own, in_every_lane(builder, values[2], 16))
-        rounded = builder.fptosi(
-            builder.fadd(scaled, ir.Constant(_ENTRIES, [0.5] * 16)), ir.VectorType(_I32, 16)
-        )
+        rounded = builder.fptosi(builder.fadd(scaled, ir.Constant(_ENTRIES, [0.5] * 16)), ir.VectorType(_I32, 16))
         vector = ir.VectorType(_BYTE, 16)
         value = builder.trunc(rounded, vector)
         for copy in range(2):

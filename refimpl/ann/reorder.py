@@ -62,9 +62,7 @@ def _offer_row(squares, rows, ids, square, row):
     at = len(rows) - 1
     if square < squares[at] or rows[at] < 0 or (square == squares[at] and ids[row] < ids[rows[at]]):
         while at > 0 and (
-            rows[at - 1] < 0
-            or squares[at - 1] > square
-            or (squares[at - 1] == square and ids[rows[at - 1]] > ids[row])
+            rows[at - 1] < 0 or squares[at - 1] > square or (squares[at - 1] == square and ids[rows[at - 1]] > ids[row])
         ):
             squares[at], rows[at] = squares[at - 1], rows[at - 1]
             at -= 1
