@@ -131,7 +131,10 @@ def threshold(scores, r, most):
     count = count_up_to(scores, high)
     if count <= most:
         return high, count
-    while True:  # fewer than r are <= low (or low is the least), more than `most` are <= high
+    lowest = count_up_to(scores, low)
+    if lowest >= r:
+        return low, lowest
+    while True:  # fewer than r are <= low, more than `most` are <= high
         middle = low + (high - low) * np.float32(0.5)
         if not low < middle < high:
             return high, count
