@@ -48,6 +48,7 @@ IN = OUT + TAPS - 1
 PLANES = IN * IN
 
 BLOCK_BYTES = 1 << 20 if VECTOR_BYTES == 64 else 1 << 18  # of X: half of a core's second-level cache
+PACKED = 8  # input channels whose transformed weights are put into a panel at a time
 GRADIENT_ROWS = 12 * ROWS  # input channels of a task of the weight gradient
 GRADIENT_TILES = 32  # tiles that it sums over at a time
 GRADIENT_TASKS = 8
@@ -160,17 +161,28 @@ def _tiles(size):
 def _fill_panels(weight, turned, panels):
     n_panels, _, c_in, columns = panels.shape
     c_out = weight.shape[2] if turned else weight.shape[3]
-    for task in prange(n_panels * c_in):
-        panel, c = task // c_in, task % c_in
+    blocks = -(-c_in // PACKED)
+    for task in prange(n_panels * blocks):
+        panel, first = task // blocks, task % blocks * PACKED
+        count = min(PACKED, c_in - first)
         taps = np.zeros((TAPS, TAPS, columns), weight.dtype)
-        for u in range(TAPS):
-            for v in range(TAPS):
-                for j in range(min(columns, c_out - panel * columns)):
-                    o = panel * columns + j
-                    taps[u, v, j] = weight[TAPS - 1 - u, TAPS - 1 - v, o, c] if turned else weight[u, v, c, o]
-        for j in range(0, columns, columns // 2):
-            at = (panel * PLANES * c_in + c) * columns + j
-            _to_u(taps, j, TAPS * columns, columns, panels, at, IN * c_in * columns, c_in * columns)
+        planes = np.empty((PLANES, PACKED, columns), weight.dtype)  # so that a plane is written in whole cache lines
+        for c in range(count):
+            for u in range(TAPS):
+                for v in range(TAPS):
+                    for j in range(min(columns, c_out - panel * columns)):
+                        o = panel * columns + j
+                        turn = (
+                            weight[TAPS - 1 - u, TAPS - 1 - v, o, first + c] if turned else weight[u, v, first + c, o]
+                        )
+                        taps[u, v, j] = turn
+            for j in range(0, columns, columns // 2):
+                at, plane = c * columns + j, PACKED * columns
+                _to_u(taps, j, TAPS * columns, columns, planes, at, IN * plane, plane)
+        for p in range(PLANES):
+            for c in range(count):
+                for j in range(columns):
+                    panels[panel, p, first + c, j] = planes[p, c, j]
 
 
 @njit(cache=True)
@@ -253,7 +265,7 @@ def _convolve(x, down, across, panels, tiles, y, counts, partials):
     for task in prange(counts.shape[0]):
         first, count = task * tiles, min(tiles, total - task * tiles)
         window, planes, products = block_buffers(channels, tiles, columns, x)
-        pixels, mean = np.empty((OUT, OUT, columns), x.dtype), np.empty(columns, x.dtype)
+        pixels, moments = np.empty((OUT, OUT, columns), x.dtype), np.empty((2, columns), x.dtype)
         transform_tiles(x, y.shape, down, across, 0, first, count, window, planes, lanes)
         for panel in range(n_panels):
             multiply_planes(planes, channels, count, panels, panel, products)
@@ -269,31 +281,31 @@ def _convolve(x, down, across, panels, tiles, y, counts, partials):
                         for j in range(width):
                             y[image, row + u, column + v, low + j] = pixels[u, v, j]
                 if partials.size > 0:
-                    _add_statistics(pixels, height, length, width, seen, mean, partials[task, :, low:])
+                    _add_statistics(pixels, height, length, width, seen, moments, partials[task, :, low:])
                 seen += height * length
             counts[task] = seen
 
 
 @njit(cache=True)
-def _add_statistics(pixels, height, length, width, seen, mean, partial):
+def _add_statistics(pixels, height, length, width, seen, moments, partial):
     """Merge the mean and squared deviations of a tile into those of `seen` pixels (Chan et al., see fused.py)."""
     count = height * length
-    mean[:] = 0
+    moments[:] = 0
     for u in range(height):
         for v in range(length):
-            for j in range(width):
-                mean[j] += pixels[u, v, j]
-    for j in range(width):
-        mean[j] /= pixels.dtype.type(count)
+            for j in range(moments.shape[1]):
+                moments[0, j] += pixels[u, v, j]
+    for j in range(moments.shape[1]):
+        moments[0, j] /= pixels.dtype.type(count)
+    for u in range(height):
+        for v in range(length):
+            for j in range(moments.shape[1]):
+                moments[1, j] += (pixels[u, v, j] - moments[0, j]) ** 2
     share, weight = count / (seen + count), seen * count / (seen + count)
     for j in range(width):
-        delta = mean[j] - partial[0, j]
+        delta = moments[0, j] - partial[0, j]
         partial[0, j] += delta * share
-        partial[1, j] += delta * delta * weight
-    for u in range(height):
-        for v in range(length):
-            for j in range(width):
-                partial[1, j] += (pixels[u, v, j] - mean[j]) ** 2
+        partial[1, j] += moments[1, j] + delta * delta * weight
 
 
 @njit(cache=True, parallel=True)
