@@ -22,8 +22,10 @@ BLOCK_K = 256
 SMALL = 1 << 19  # multiply-adds below which waking the other threads costs more than it saves
 
 
-def matrix_product(a, b):
+def matrix_product(a, b, panels=None):
     """a (m, k) times b (k, n) -> (m, n), C-contiguous; all float32 or all float64, any strides.
+
+    panels: `pack_panels(b, columns_of(b.dtype))`, if it is at hand: for many products with one b.
 
     Row i of the result depends on row i of `a` and on `b` alone, to the last bit, whatever the number of threads.
     Cost: m n k multiply-adds at the rate of the microkernel, and a packed copy of b: let `a` be the longer one.
@@ -31,7 +33,7 @@ def matrix_product(a, b):
     (m, k), n = a.shape, b.shape[1]
     if not (m and k and n):
         return np.zeros((m, n), a.dtype)
-    panels = pack_panels(b, columns_of(b.dtype))
+    panels = pack_panels(b, columns_of(b.dtype)) if panels is None else panels
     if a.T.flags.c_contiguous:
         stored, row_stride, step_stride = a.T, 1, m
     else:

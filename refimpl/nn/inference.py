@@ -14,6 +14,7 @@ import numpy as np
 from numba import njit, prange
 
 from ..matrix_product import matrix_product
+from ..microkernel import columns_of, pack_panels
 from ..validation import check_array
 from . import winograd
 from .convolution import BLOCK, _pack, grid, pad_images, pixel_offsets, product_block, tap_offsets
@@ -52,7 +53,7 @@ class FusedConvolution:
     def __init__(self, weight, bias, *, stride=1, padding=0, activate=True, pool=False):
         self.weight, self.bias = weight, np.ascontiguousarray(bias)
         self.stride, self.padding, self.activate, self.pool = (stride, stride), (padding, padding), activate, pool
-        self.tables = {}  # shape of a padded image -> offsets: many calls have the same
+        self.plans = {}  # shape of x -> what depends on it alone: for one small image, as much time as the arithmetic
 
     @cached_property
     def panels(self):
@@ -62,27 +63,32 @@ class FusedConvolution:
     def winograd_panels(self):
         return winograd.transformed_weight(self.weight)
 
-    def __call__(self, x, shortcut=None):
+    def plan(self, shape):
+        """Shapes of the convolution and of y for x of `shape`; offsets of the taps and windows, None for Winograd's."""
         kh, kw, _, c_out = self.weight.shape
-        sizes = zip(x.shape[1:3], self.padding, (kh, kw), self.stride)
+        sizes = zip(shape[1:3], self.padding, (kh, kw), self.stride)
         h, w = out = tuple((size + 2 * p - k) // s + 1 for size, p, k, s in sizes)
-        if self.pool:
-            h, w = h // 2, w // 2
-        y = empty((len(x), h, w, c_out), x.dtype)
-        added = y[:0] if shortcut is None else np.ascontiguousarray(shortcut)
+        y_shape = (shape[0], h // 2, w // 2, c_out) if self.pool else (shape[0], h, w, c_out)
         if winograd.suits(self.weight.shape, self.stride, out):
+            return (shape[0], h, w, c_out), y_shape, None, None
+        padded = (shape[0], *(size + 2 * p for size, p in zip(shape[1:3], self.padding)), shape[3])
+        return out, y_shape, tap_offsets(padded, kh, kw, 1), grid(padded, (shape[0], h, w), self.stride)
+
+    def __call__(self, x, shortcut=None):
+        if x.shape not in self.plans:
+            self.plans[x.shape] = self.plan(x.shape)
+        shape, y_shape, taps, where = self.plans[x.shape]
+        y = empty(y_shape, x.dtype)
+        added = y[:0] if shortcut is None else np.ascontiguousarray(shortcut)
+        if taps is None:
             options = (self.bias, added, self.activate, self.pool)
-            winograd_layer(x, self.padding, self.winograd_panels, out, *options, y)
+            winograd_layer(x, self.padding, self.winograd_panels, shape, *options, y)
             return y
-        padded = pad_images(x, self.padding)
-        shape = padded.shape
-        if shape[1:] not in self.tables:
-            self.tables[shape[1:]] = tap_offsets(shape, kh, kw, 1)
-        where, taps, rows = grid(shape, (len(x), *out), self.stride), self.tables[shape[1:]], y.reshape(-1, c_out)
+        padded, rows = pad_images(x, self.padding), y.reshape(-1, y_shape[3])
         if self.pool:
             _product_pool(padded, where, taps, self.panels, self.bias, rows)
         else:
-            added = added.reshape(-1, c_out)
+            added = added.reshape(-1, y_shape[3])
             _product_relu(padded, where, taps, self.panels, self.bias, added, self.activate, rows)
         return y
 
@@ -145,6 +151,7 @@ def cnn_embedder(folded):
     weights = [folded[f"conv{i}/weight"] for i in range(sum(value.ndim == 4 for value in folded.values()))]
     layers = [FusedConvolution(w, folded[f"conv{i}/bias"], padding=1, pool=True) for i, w in enumerate(weights)]
     head, bias = folded["head/weight"], folded["head/bias"]
+    panels = pack_panels(head, columns_of(head.dtype))
 
     def embed(images):
         shape = (None, None, None, weights[0].shape[2])
@@ -156,7 +163,7 @@ def cnn_embedder(folded):
             x = layer(x)
         if x[0].size != len(head):
             raise ValueError(f"images: expected pictures that leave {len(head)} features, got shape {images.shape}")
-        return matrix_product(x.reshape(len(x), -1), head) + bias
+        return matrix_product(x.reshape(len(x), -1), head, panels) + bias
 
     return embed
 
@@ -181,12 +188,13 @@ def resnet_embedder(folded):
         shortcut = conv(f"{name}/shortcut", stride, 0, False) if f"{name}/shortcut/weight" in folded else lambda x: x
         blocks.append((conv(f"{name}/conv1", stride), conv(f"{name}/conv2"), shortcut))
     head, bias, channels = folded["head/weight"], folded["head/bias"], folded["stem/conv/weight"].shape[2]
+    panels = pack_panels(head, columns_of(head.dtype))
 
     def embed(images):
         x = stem(check_images(images, channels, head.dtype))
         for conv1, conv2, shortcut in blocks:
             x = conv2(conv1(x), shortcut(x))
-        return matrix_product(x.mean(axis=(1, 2)), head) + bias
+        return matrix_product(x.mean(axis=(1, 2)), head, panels) + bias
 
     return embed
 

@@ -38,7 +38,7 @@ from fractions import Fraction
 import numpy as np
 from numba import njit, prange
 
-from ..microkernel import ROWS, VECTOR_BYTES, columns_of, tile_product
+from ..microkernel import ROWS, VECTOR_BYTES, columns_of, make_tile_product, tile_product
 from .memory import empty
 from .tile_transform import make_transform
 
@@ -52,6 +52,9 @@ PACKED = 8  # input channels whose transformed weights are put into a panel at a
 GRADIENT_ROWS = 12 * ROWS  # input channels of a task of the weight gradient
 GRADIENT_TILES = 32  # tiles that it sums over at a time
 GRADIENT_TASKS = 8
+
+FEW_ROWS = 2
+few_rows_product = make_tile_product(FEW_ROWS, VECTOR_BYTES)  # for the last tiles of a block: one small image
 
 
 def _matrices(points):
@@ -230,7 +233,10 @@ def multiply_planes(planes, channels, count, panels, panel, products):
         b_at = (panel * PLANES + p) * k * columns
         for t in range(0, count, ROWS):
             a_at, c_at = p * planes.shape[1] + t * channels, p * products.shape[1] + t * columns
-            tile_product(planes, a_at, channels, 1, panels, b_at, products, c_at, columns, k, False)
+            if count - t > FEW_ROWS:
+                tile_product(planes, a_at, channels, 1, panels, b_at, products, c_at, columns, k, False)
+            else:
+                few_rows_product(planes, a_at, channels, 1, panels, b_at, products, c_at, columns, k, False)
 
 
 @njit(cache=True)

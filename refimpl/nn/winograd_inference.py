@@ -11,14 +11,13 @@ from .winograd import OUT, block_buffers, multiply_planes, tasks_of, tile_corner
 FEW = 8  # blocks of tiles; below, tasks share the output channels as well
 
 
-def winograd_layer(x, padding, panels, out, bias, added, activate, pool, y):
+def winograd_layer(x, padding, panels, shape, bias, added, activate, pool, y):
     """y = relu(convolution + bias + added), or, with `pool`, the largest of every 2x2 window of that.
 
-    x (n, h, w, c_in), panels from `winograd.transformed_weight`, out (height, width) of the convolution, bias (c_out,);
-    added has the shape of y, or no rows, and none with `pool`; y (n, *out, c_out), or (n, *out // 2, c_out). Without
-    `activate` there is no ReLU.
+    x (n, h, w, c_in), panels from `winograd.transformed_weight`, shape (n, height, width, c_out) of the convolution,
+    bias (c_out,); added has the shape of y, or no rows, and none with `pool`; y has `shape`, with `pool` half the
+    height and width. Without `activate` there is no ReLU.
     """
-    shape = (len(x), *out, y.shape[3])
     tiles, tasks = tasks_of(x, shape)
     groups = 1 if tasks >= FEW else min(len(panels), -(-FEW // tasks))
     x = np.ascontiguousarray(x)

@@ -131,8 +131,8 @@ def test_inference_layer_is_the_composition(case, activate, form):
     x_shape, w_shape, padding, seed = case
     x, weight, bias = normal(seed, x_shape, w_shape, w_shape[3:])
     expected, _ = conv2d(x, weight, bias, padding=padding)
-    out = expected.shape[1:3]
-    if form == "pool" and min(out) < 2:
+    shape = expected.shape
+    if form == "pool" and min(shape[1:3]) < 2:
         form = "bare"
     (added,) = normal(seed + 1, expected.shape if form == "shortcut" else (0, *expected.shape[1:]))
     expected = expected + added if form == "shortcut" else expected
@@ -140,7 +140,7 @@ def test_inference_layer_is_the_composition(case, activate, form):
     expected = max_pool2d(expected, 2)[0] if form == "pool" else expected
     y = np.full(expected.shape, np.nan)
     panels = winograd.transformed_weight(weight)
-    winograd_layer(x, padding, panels, out, bias, added, activate, form == "pool", y)
+    winograd_layer(x, padding, panels, shape, bias, added, activate, form == "pool", y)
     near(y, expected, 1e-12)
 
 
