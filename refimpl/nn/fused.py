@@ -12,6 +12,8 @@ a dozen times. Here, with z = conv(x) and xhat = (z - mean) * inverse_std:
                       a = gamma * inverse_std    b = -a inverse_std^2 sum(d (z - mean)) / m    c = -a sum(d) / m
                5. the two products of the convolution's pullback
 
+The convolution and its products are Winograd's (`winograd.py`) where those are faster.
+
 For 2x2 max pooling, pass 2 also writes the z that won each window: pass 3 then reads these (a quarter of z), and pass
 4 finds the winner in its window by comparing with it. The winner also says whether y > 0, so neither y nor d is kept:
 both passes compute the mask again, with the same operations. Statistics are kept by blocks of pixels (mean, sum of
