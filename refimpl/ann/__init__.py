@@ -9,6 +9,7 @@ from .kdtree import KDTreeIndex
 from .kmeans import KMeans, kmeans, mini_batch_kmeans
 from .lsh import LSHIndex
 from .product_quantization import IVFPQIndex, PQIndex
+from .rabitq_index import RaBitQIndex
 from .recall import knn_recall
 from .rp_forest import RPForestIndex
 from .scann import ScaNNIndex
@@ -27,6 +28,7 @@ __all__ = [
     "PQIndex",
     "RPForestIndex",
     "ScaNNIndex",
+    "RaBitQIndex",
     "kmeans",
     "knn_recall",
     "mini_batch_kmeans",

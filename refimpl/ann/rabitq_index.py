@@ -1,0 +1,336 @@
+"""An inverted file of RaBitQ codes that measures exactly what the error bound cannot rule out, and nothing else.
+
+The lists are those of IVF (ivf.py): one a k-means cluster, a query looks into the few with the nearest centroids. In a
+list there are codes of one bit a dimension (rabitq.py), which give for each vector an estimate of its distance, and
+with the bound a distance below which it hardly lies. The exact distance is computed only where this lower bound is
+within the k-th smallest exact distance so far. So there is no number of candidates to choose: eps0 says how sure to be.
+
+Queries are sorted by their nearest list, and go through their lists nearest first, each on its own: what it finds
+depends on no other. Neighbours in that order read the same codes and the same vectors, from the cache.
+
+Layout in memory, list after list, each filled up to whole blocks of LANES = 32:
+
+    starts (L + 1,)               list l has the blocks starts[l] to starts[l + 1] - 1
+    codes (blocks, pairs, 32)     uint8, two 4-bit digits a byte (table_sums.py): d / 8 bytes a vector
+    factors (3, blocks, 32)       float32: bias, scale, spread (rabitq.py); bias +inf in lanes without a vector
+    rows (blocks, 32)             the row in the table of the index
+
+What limits it: operations on bytes. 32 codes of 128 bits take 16 times a load, two shuffles and six more, some 5 a
+code; a vector that is measured takes 512 bytes from memory.
+"""
+
+import numpy as np
+from numba import njit, prange
+
+from ..matrix_product import matrix_product
+from ..validation import check_integer, check_number
+from .bits import lowest_bit
+from .byte_shuffle import LANES, block_scores, lanes_up_to
+from .candidates import SUMS, offer, squared_distance
+from .fast_scan import in_lanes, pack_codes
+from .gather import prefetch
+from .index import METRICS, Index
+from .ivf import as_one_list, coarse_centroids, nearest_centroids
+from .kmeans import assign, group_by_label
+from .panels import rounding_error
+from .rabitq import encode, query_tables, random_rotation, table_error
+from .reorder import BESIDE, LINE, _exact_distances
+
+TASK = 16  # queries that one thread takes at a time
+
+
+@njit(cache=True, fastmath=SUMS)
+def _lower_bounds(shifts, factors, block, base, width, lower):
+    """OUT lower (LANES,): base + bias - f shift - g width."""
+    for j in range(LANES):
+        lower[j] = base + factors[block, 0, j] - factors[block, 1, j] * shifts[j] - factors[block, 2, j] * width
+
+
+@njit(cache=True)
+def _ask_for_list(starts, codes, factors, list_):
+    """Fetch the codes and factors of a list, which will be needed soon."""
+    size = codes.shape[1] * codes.shape[2]
+    for at in range(starts[list_] * size, starts[list_ + 1] * size, 64):
+        prefetch(codes, at)
+    for at in range(starts[list_] * 3 * LANES, starts[list_ + 1] * 3 * LANES, LINE):
+        prefetch(factors, at)
+
+
+@njit(cache=True, inline="always")
+def _before(score, place, other_score, other_place):
+    return score < other_score or (score == other_score and place < other_place)
+
+
+@njit(cache=True)
+def smallest_first(scores, places, n, r):
+    """Reorder the first n so that the r least by (score, place) come first; n >= r >= 1. INOUT. Hoare's selection."""
+    low, high = 0, n - 1
+    while low < high:
+        middle = (low + high) // 2
+        pivot, at = scores[middle], places[middle]
+        i, j = low, high
+        while i <= j:
+            while _before(scores[i], places[i], pivot, at):
+                i += 1
+            while _before(pivot, at, scores[j], places[j]):
+                j -= 1
+            if i <= j:
+                scores[i], scores[j] = scores[j], scores[i]
+                places[i], places[j] = places[j], places[i]
+                i, j = i + 1, j - 1
+        if r - 1 <= j:
+            high = j
+        elif r - 1 >= i:
+            low = i
+        else:
+            break
+    return
+
+
+@njit(cache=True)
+def _measure(count, bounds, rows, vectors, query, limit, near, found):
+    """Those of the rows whose bound is still within the k-th best, measured -> how many. INOUT near, found.
+
+    `limit` and the bounds decide first, so that what is left can be asked for before it is needed.
+    """
+    d, kept = vectors.shape[1], 0
+    for c in range(count):
+        if bounds[c] <= limit:
+            bounds[kept], rows[kept] = bounds[c], rows[c]
+            kept += 1
+    if kept > len(near):  # the most promising first: they lower the limit for the others
+        smallest_first(bounds, rows, kept, len(near))
+    for c in range(kept):
+        for at in range(0, d, LINE):
+            prefetch(vectors, np.int64(rows[c]) * d + at)
+    count = 0
+    for c in range(kept):
+        if bounds[c] <= near[-1]:
+            offer(near, found, squared_distance(vectors[rows[c]], query), np.int64(rows[c]))
+            count += 1
+    return count
+
+
+@njit(cache=True)
+def _nearest_in_lists(
+    starts, codes, factors, code_rows, open_rows, probes, squares, tables, step, offset, error, slack, eps0,
+    vectors, query, near, found, room,
+):  # fmt: skip
+    """The k nearest to one query in its lists -> how many were measured. INOUT near, found (k,).
+
+    probes, squares (m,): the lists, nearest first, -1 for none, and |s|^2. The bounds of a vector are
+
+        |s|^2 + bias - 2 f (step S - offset)  -+  2 eps0 (f error + g |s|)  -+  slack
+
+    What is let through has a lower bound within the k-th least upper bound so far, and within the k-th distance.
+    """
+    bounds, rows, shifts, lower, zeros, uppers = room
+    quads, last, measured, two = codes.shape[1], len(near) - 1, 0, np.float32(2)
+    uppers[:] = np.inf
+    error = two * np.float32(eps0) * error
+    for p in range(len(probes)):
+        list_ = probes[p]
+        if list_ < 0:
+            continue
+        if p + 1 < len(probes) and probes[p + 1] >= 0:
+            _ask_for_list(starts, codes, factors, probes[p + 1])
+        width, base = two * np.float32(eps0) * np.sqrt(squares[p]), squares[p] - slack
+        count, limit = 0, min(near[last], uppers[last])
+        for block in range(starts[list_], starts[list_ + 1]):
+            block_scores(
+                codes, block * 2 * quads * LANES, tables, quads, two * step, error - two * offset, zeros, 0,
+                np.float32(0), shifts,
+            )  # fmt: skip
+            _lower_bounds(shifts, factors, block, base, width, lower)
+            passing = lanes_up_to(lower, 0, limit)
+            while passing:
+                j = lowest_bit(passing)
+                passing &= passing - np.uint64(1)
+                row = code_rows[block, j]
+                if row >= 0 and open_rows[row] and lower[j] <= limit:
+                    bounds[count], rows[count] = lower[j], row
+                    count += 1
+                    upper = lower[j] + two * (slack + factors[block, 1, j] * error + factors[block, 2, j] * width)
+                    if upper < uppers[last]:
+                        at = last
+                        while at > 0 and uppers[at - 1] > upper:
+                            uppers[at] = uppers[at - 1]
+                            at -= 1
+                        uppers[at] = upper
+                        limit = min(limit, uppers[last])
+        measured += _measure(count, bounds, rows, vectors, query, limit, near, found)
+    return measured
+
+
+@njit(cache=True)
+def _room(starts, k):
+    """Room to work in: bounds and rows as long as the longest list, three times LANES numbers, and k upper bounds."""
+    longest = LANES * np.diff(starts).max()
+    lanes = np.zeros((3, LANES), np.float32)
+    return (
+        np.empty(longest, np.float32), np.empty(longest, np.int32), lanes[0], lanes[1], lanes[2],
+        np.empty(k, np.float32),
+    )  # fmt: skip
+
+
+@njit(cache=True, parallel=True)
+def _find_lists(lists, centroids, groups, of_groups, order, turned, tables, numbers, eps0, found, near):
+    """The m nearest centroids of each query. OUT found (n, m) = -1, near (n, m) = inf: squared distances.
+
+    of_groups (n, any): the groups of centroids to look into, nearest first; numbers (4, n): see `_nearest_in_lists`.
+    """
+    starts, codes, factors, code_rows = lists
+    every = np.ones(len(centroids), np.bool_)
+    for task in prange((len(order) + TASK - 1) // TASK):
+        room, squares = _room(starts, found.shape[1]), np.empty(of_groups.shape[1], np.float32)
+        for i in order[task * TASK : (task + 1) * TASK]:
+            for p in range(len(squares)):
+                squares[p] = squared_distance(turned[i], groups[of_groups[i, p]])
+            _nearest_in_lists(
+                starts, codes, factors, code_rows, every, of_groups[i], squares, tables[i], numbers[0, i],
+                numbers[1, i], numbers[2, i], numbers[3, i], eps0, centroids, turned[i], near[i], found[i], room,
+            )  # fmt: skip
+
+
+@njit(cache=True, parallel=True)
+def _find_vectors(
+    lists, open_rows, vectors, ids, metric, order, probes, squares, queries, tables, numbers, eps0, found, distances,
+    counts,
+):  # fmt: skip
+    """OUT found (n, k) = -1, distances = inf: the k nearest, by the distances that index.py defines, and by id.
+
+    counts (n,): how many vectors were measured.
+    """
+    starts, codes, factors, code_rows = lists
+    k = found.shape[1]
+    for task in prange((len(order) + TASK - 1) // TASK):
+        room, near, rows = _room(starts, k), np.empty(k, np.float32), np.empty(k + BESIDE, np.int64)
+        exact = np.empty(k + BESIDE)
+        for i in order[task * TASK : (task + 1) * TASK]:
+            near[:], rows[:k], rows[k:] = np.inf, -1, 0
+            counts[i] = _nearest_in_lists(
+                starts, codes, factors, code_rows, open_rows, probes[i], squares[i], tables[i], numbers[0, i],
+                numbers[1, i], numbers[2, i], numbers[3, i], eps0, vectors, queries[i], near, rows[:k], room,
+            )  # fmt: skip
+            n_found = np.sum(rows[:k] >= 0)
+            rows[n_found:] = 0
+            _exact_distances(vectors, queries[i], rows, n_found, metric, exact)
+            for c in range(n_found):
+                offer(distances[i], found[i], np.float32(exact[c]), ids[rows[c]])
+
+
+class RaBitQIndex(Index):
+    """Approximate nearest neighbours by one bit a dimension, measuring exactly what an error bound lets through.
+
+    lists    number of lists; None: 4 sqrt(n)
+    probes   lists to look into for each query. A query that finds fewer than k there looks into more
+    eps0     width of the bound, in deviations: a vector is passed over if its estimate less eps0 deviations is beyond
+             the k-th best, which one that belongs there is with probability exp(-eps0^2 / 2) at most; 0 trusts the
+             estimates, and a few tens measure everything
+    seed     of the clustering, the rotation and the rounding
+
+    Build O(n d (L + d)); search O(d (L + d) + (d / 8) probes n / L) a query, and O(d) for each vector measured; memory
+    beside the vectors: d / 8 + 16 bytes a vector.
+    """
+
+    _STRUCTURE = (
+        "_center", "_rotation", "_dither", "_centroids", "_largest", "_starts", "_codes", "_factors", "_code_rows",
+        "_groups", "_group_starts", "_list_codes", "_list_factors", "_list_rows",
+    )  # fmt: skip
+
+    def __init__(self, *, metric="l2", lists=None, probes=8, eps0=1.9, seed=0):
+        super().__init__(metric, lists=lists, probes=probes, eps0=eps0, seed=seed)
+        self.lists = None if lists is None else check_integer(lists, "lists", minimum=1)
+        self.probes = check_integer(probes, "probes", minimum=1)
+        self.eps0 = check_number(eps0, "eps0", minimum=0)
+        self.seed = check_integer(seed, "seed", minimum=0)
+
+    def _build(self):
+        n, d = self._vectors.shape
+        rng = np.random.default_rng(self.seed)
+        self._center = np.zeros(d, np.float32)
+        if n:
+            self._center = self._vectors.mean(0, dtype=np.float64).astype(np.float32)
+        self._rotation = random_rotation(d, rng)
+        self._dither = rng.random((-(-d // 4), 16), np.float32)
+        turned = matrix_product(self._vectors - self._center, self._rotation)
+        centroids = coarse_centroids(turned, self.lists or int(4 * np.sqrt(n)), self.seed)
+        self._groups = coarse_centroids(centroids, int(np.sqrt(len(centroids))), self.seed)
+        self._centroids = centroids[np.argsort(assign(centroids, self._groups), kind="stable")]
+        self._largest = np.sqrt((turned**2).sum(1).max(initial=0, keepdims=True))
+        labels = assign(turned, self._centroids)
+        self._starts, self._codes, self._factors, self._code_rows = _code_lists(turned, self._centroids, labels)
+        labels = assign(self._centroids, self._groups)
+        self._group_starts, self._list_codes, self._list_factors, self._list_rows = _code_lists(
+            self._centroids, self._groups, labels
+        )
+
+    def _changed(self):
+        super()._changed()
+        self._group_list = as_one_list(self._groups)
+
+    def _scan_limit(self):
+        return self._built * self.probes // len(self._centroids)
+
+    def _look(self, queries, turned, k, open_rows, m):
+        """The k nearest in the m nearest lists -> ids, distances (n, k), -1 for none; how many were measured (n,).
+
+        The lists are found as the vectors are: centroids have codes, in the lists of groups of centroids. Half of the
+        groups, and more where m is large, are looked into.
+        """
+        n, d = turned.shape
+        n_groups, n_lists = len(self._groups), len(self._centroids)
+        tables, steps, offsets = query_tables(turned, self._dither)
+        norms = np.sqrt(np.einsum("ij,ij->i", turned, turned))
+        slacks = 4 * rounding_error(norms, 3 * self._largest[0], d)
+        numbers = np.array([steps, offsets, table_error(steps, len(self._dither)), slacks], np.float32)
+
+        of_groups = min(n_groups, n_groups // 2 + -(-2 * m * n_groups // n_lists))
+        groups = nearest_centroids(self._group_list, turned, of_groups)
+        probes, squares = np.full((n, m), -1, np.int64), np.full((n, m), np.inf, np.float32)
+        lists = self._group_starts, self._list_codes, self._list_factors, self._list_rows
+        order = np.argsort(groups[:, 0], kind="stable")
+        _find_lists(
+            lists, self._centroids, self._groups, groups, order, turned, tables, numbers, self.eps0, probes, squares
+        )
+        found, distances = np.full((n, k), -1, np.int64), np.full((n, k), np.inf, np.float32)
+        lists, counts = (self._starts, self._codes, self._factors, self._code_rows), np.zeros(n, np.int64)
+        order = np.argsort(probes[:, 0], kind="stable")
+        _find_vectors(
+            lists, open_rows, self._vectors, self._ids, METRICS.index(self.metric), order, probes, squares, queries,
+            tables, numbers, self.eps0, found, distances, counts,
+        )  # fmt: skip
+        return found, distances, counts
+
+    def _in_lists(self, queries, k, open_rows):
+        """The k nearest: from probes / share of open rows lists, four times as many for those that found fewer."""
+        turned, n_open = matrix_product(queries - self._center, self._rotation), int(open_rows[: self._built].sum())
+        ids, distances = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), np.inf, np.float32)
+        todo, n_lists = np.arange(len(queries)), len(self._centroids)
+        m = min(-(-self.probes * self._built // max(n_open, 1)), n_lists)
+        while len(todo):
+            part = slice(None) if len(todo) == len(queries) else todo
+            ids[part], distances[part], _ = self._look(queries[part], turned[part], k, open_rows, m)
+            if m == n_lists:
+                break
+            todo, m = todo[(ids[todo] >= 0).sum(1) < min(k, n_open)], min(4 * m, n_lists)
+        return ids, distances
+
+    def _candidates(self, queries, k, open_rows, share):
+        return self._in_lists(queries, k, open_rows)[0]
+
+    def _nearest(self, queries, k, open_rows):
+        if self._built < len(open_rows) or open_rows.sum() <= self._scan_limit():
+            return super()._nearest(queries, k, open_rows)
+        return self._in_lists(queries, k, open_rows)
+
+
+def _code_lists(turned, centroids, labels):
+    """turned (n, d) in the lists of centroids (L, d) -> starts (L + 1,), codes, factors, code_rows; see the head."""
+    order, starts = group_by_label(labels, len(centroids))
+    own = labels[order]
+    digits, factors = encode(turned[order] - centroids[own], centroids, own)
+    block_starts, codes, lanes = pack_codes(digits, starts)
+    factors = [in_lanes(row, lanes, len(codes), empty) for row, empty in zip(factors, (np.inf, 0, 0))]
+    code_rows = in_lanes(order.astype(np.int32), lanes, len(codes), -1)
+    return block_starts, codes, np.stack(factors, 1), code_rows
