@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from refimpl.ann import HammingIndex, HNSWIndex, IVFIndex, IVFPQIndex, LSHIndex, RPForestIndex, ScaNNIndex
+from refimpl.ann import HammingIndex, HNSWIndex, IVFIndex, IVFPQIndex, LSHIndex, RaBitQIndex, RPForestIndex
 
 K = 10
 PROBES = (1, 2, 3, 4, 6, 8, 12, 16, 24)
@@ -21,6 +22,7 @@ OURS = {
     "IVFPQIndex, 4 bits": (lambda: IVFPQIndex(lists=1024, parts=64, bits=4, rerank=30), "probes", PROBES),
     "ScaNNIndex": (lambda: ScaNNIndex(lists=1024, rerank=30), "probes", PROBES),
     "ScaNNIndex, spilled": (lambda: ScaNNIndex(lists=1024, rerank=40, spill=1.0), "probes", PROBES),
+    "RaBitQIndex": (lambda: RaBitQIndex(lists=1024, eps0=1.5), "probes", PROBES),
     "HNSWIndex": (lambda: HNSWIndex(), "ef", EF),
     "RPForestIndex": (lambda: RPForestIndex(), "max_leaves", (20, 40, 60, 80, 140, 200)),
     "LSHIndex": (lambda: LSHIndex(), "probes", (50, 100, 200, 500)),

@@ -255,6 +255,7 @@ class RaBitQIndex(Index):
         self._dither = rng.random((-(-d // 4), 16), np.float32)
         turned = matrix_product(self._vectors - self._center, self._rotation)
         centroids = coarse_centroids(turned, self.lists or int(4 * np.sqrt(n)), self.seed)
+        self._report(0.7)
         self._groups = coarse_centroids(centroids, int(np.sqrt(len(centroids))), self.seed)
         self._centroids = centroids[np.argsort(assign(centroids, self._groups), kind="stable")]
         self._largest = np.sqrt((turned**2).sum(1).max(initial=0, keepdims=True))

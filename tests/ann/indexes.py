@@ -16,6 +16,7 @@ from refimpl.ann import (
     KDTreeIndex,
     LSHIndex,
     PQIndex,
+    RaBitQIndex,
     RPForestIndex,
     ScaNNIndex,
 )
@@ -53,6 +54,9 @@ TABLE = {
     IVFPQIndex: Case(
         {"lists": 6, "probes": 2, "parts": 2, "bits": 3, "rerank": 20}, {"probes": ALL, "rerank": ALL},
         budget=("probes", {"lists": 64, "bits": 4, "rerank": ALL}),
+    ),
+    RaBitQIndex: Case(
+        {"lists": 6, "probes": 2}, {"probes": ALL, "eps0": 1e3}, budget=("probes", {"lists": 64, "eps0": 1e3})
     ),
     HNSWIndex: Case({"links": 6, "ef": 12}, {"ef": ALL}),
     ScaNNIndex: Case(
