@@ -81,24 +81,31 @@ def signs_of(digits, d):
 _SIGNS = np.where(np.arange(1 << GROUP) >> np.arange(GROUP)[:, None] & 1, 1, -1).astype(np.float32)  # (bit, digit)
 
 
+@njit(cache=True)
+def _tables_of(query, dither, signs, largest, tables):
+    """The tables of one query -> step, offset. OUT tables (quads, 8, 16)."""
+    groups, size = dither.shape[0], 1 << GROUP
+    entries, widest = np.empty((groups, size), np.float32), np.zeros(size, np.float32)
+    padded, offset = np.zeros(groups * GROUP, np.float32), np.float32(0)
+    padded[: len(query)] = query
+    for g in range(groups):
+        offset -= part_entries(padded, g * GROUP, signs, 0, GROUP, entries, g * size, widest)
+    reach = np.float32(0)
+    for t in range(size):
+        reach = max(reach, widest[t])
+    per_step = largest / reach if reach > 0 else np.float32(0)
+    for g in range(groups):
+        for t in range(size):  # part_bytes adds 1/2, and rounds down
+            entries[g, t] = min(entries[g, t] * per_step + (dither[g, t] - np.float32(0.5)), largest)
+        at = g // QUAD * 8 + (g & 1) * 4 + (g & 2)
+        part_bytes(entries, g * size, np.float32(1), tables, at * size)
+    return reach / largest, offset
+
+
 @njit(cache=True, parallel=True)
 def _fill_tables(queries, dither, signs, largest, tables, steps, offsets):
-    groups = dither.shape[0]
     for i in prange(len(queries)):
-        entries, widest = np.empty((groups, 1 << GROUP), np.float32), np.zeros(1 << GROUP, np.float32)
-        padded, total = np.zeros(groups * GROUP, np.float32), np.float32(0)
-        padded[: queries.shape[1]] = queries[i]
-        for g in range(groups):
-            total -= part_entries(padded, g * GROUP, signs, 0, GROUP, entries, g * (1 << GROUP), widest)
-        reach = widest.max()
-        steps[i], offsets[i] = reach / largest, total
-        per_step = largest / reach if reach > 0 else np.float32(0)
-        for g in range(groups):
-            for t in range(1 << GROUP):  # part_bytes adds 1/2, and rounds down
-                value = entries[g, t] * per_step + (dither[g, t] - np.float32(0.5))
-                entries[g, t] = min(value, largest)
-            at = g // QUAD * 8 + (g & 1) * 4 + (g & 2)
-            part_bytes(entries, g * (1 << GROUP), np.float32(1), tables[i], at * (1 << GROUP))
+        steps[i], offsets[i] = _tables_of(queries[i], dither, signs, largest, tables[i])
 
 
 def query_tables(queries, dither):

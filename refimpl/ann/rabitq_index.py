@@ -113,17 +113,19 @@ def _measure(count, bounds, rows, vectors, query, limit, near, found):
 
 @njit(cache=True)
 def _nearest_in_lists(
-    starts, codes, factors, code_rows, open_rows, probes, squares, tables, step, offset, error, slack, eps0,
-    vectors, query, near, found, room,
+    lists, centers, open_rows, probes, turned, tables, step, offset, error, slack, eps0, vectors, query, near, found,
+    room,
 ):  # fmt: skip
     """The k nearest to one query in its lists -> how many were measured. INOUT near, found (k,).
 
-    probes, squares (m,): the lists, nearest first, -1 for none, and |s|^2. The bounds of a vector are
+    probes (m,): the lists, nearest first, -1 for none; `turned`, and the lists' centers, are in the space of the codes.
+    The bounds of a vector are
 
         |s|^2 + bias - 2 f (step S - offset)  -+  2 eps0 (f error + g |s|)  -+  slack
 
     What is let through has a lower bound within the k-th least upper bound so far, and within the k-th distance.
     """
+    starts, codes, factors, code_rows = lists
     bounds, rows, shifts, lower, zeros, uppers = room
     quads, last, measured, two = codes.shape[1], len(near) - 1, 0, np.float32(2)
     uppers[:] = np.inf
@@ -134,7 +136,8 @@ def _nearest_in_lists(
             continue
         if p + 1 < len(probes) and probes[p + 1] >= 0:
             _ask_for_list(starts, codes, factors, probes[p + 1])
-        width, base = two * np.float32(eps0) * np.sqrt(squares[p]), squares[p] - slack
+        square = squared_distance(turned, centers[list_])
+        width, base = two * np.float32(eps0) * np.sqrt(square), square - slack
         count, limit = 0, min(near[last], uppers[last])
         for block in range(starts[list_], starts[list_ + 1]):
             block_scores(
@@ -165,7 +168,9 @@ def _nearest_in_lists(
 @njit(cache=True)
 def _room(starts, k):
     """Room to work in: bounds and rows as long as the longest list, three times LANES numbers, and k upper bounds."""
-    longest = LANES * np.diff(starts).max()
+    longest = 0
+    for list_ in range(len(starts) - 1):
+        longest = max(longest, LANES * (starts[list_ + 1] - starts[list_]))
     lanes = np.zeros((3, LANES), np.float32)
     return (
         np.empty(longest, np.float32), np.empty(longest, np.int32), lanes[0], lanes[1], lanes[2],
@@ -173,50 +178,46 @@ def _room(starts, k):
     )  # fmt: skip
 
 
+@njit(cache=True)
+def _search_task(
+    task, lists, centers, open_rows, vectors, ids, metric, order, probes, queries, turned, tables, numbers, eps0,
+    found, distances, counts,
+):  # fmt: skip
+    """`_search` for the queries order[task TASK : (task + 1) TASK]."""
+    k = found.shape[1]
+    room, near, rows = _room(lists[0], k), np.empty(k, np.float32), np.empty(k + BESIDE, np.int64)
+    exact = np.empty(k + BESIDE)
+    for o in range(task * TASK, min((task + 1) * TASK, len(order))):
+        i = order[o]
+        near[:], rows[:] = np.inf, -1
+        counts[i] = _nearest_in_lists(
+            lists, centers, open_rows, probes[i], turned[i], tables[i], numbers[0, i], numbers[1, i], numbers[2, i],
+            numbers[3, i], eps0, vectors, queries[i], near, rows[:k], room,
+        )  # fmt: skip
+        n_found = 0
+        while rows[n_found] >= 0:
+            n_found += 1
+        rows[n_found:] = 0
+        _exact_distances(vectors, queries[i], rows, n_found, metric, exact)
+        for c in range(n_found):
+            offer(distances[i], found[i], np.float32(exact[c]), ids[rows[c]])
+
+
 @njit(cache=True, parallel=True)
-def _find_lists(lists, centroids, groups, of_groups, order, turned, tables, numbers, eps0, found, near):
-    """The m nearest centroids of each query. OUT found (n, m) = -1, near (n, m) = inf: squared distances.
-
-    of_groups (n, any): the groups of centroids to look into, nearest first; numbers (4, n): see `_nearest_in_lists`.
-    """
-    starts, codes, factors, code_rows = lists
-    every = np.ones(len(centroids), np.bool_)
-    for task in prange((len(order) + TASK - 1) // TASK):
-        room, squares = _room(starts, found.shape[1]), np.empty(of_groups.shape[1], np.float32)
-        for i in order[task * TASK : (task + 1) * TASK]:
-            for p in range(len(squares)):
-                squares[p] = squared_distance(turned[i], groups[of_groups[i, p]])
-            _nearest_in_lists(
-                starts, codes, factors, code_rows, every, of_groups[i], squares, tables[i], numbers[0, i],
-                numbers[1, i], numbers[2, i], numbers[3, i], eps0, centroids, turned[i], near[i], found[i], room,
-            )  # fmt: skip
-
-
-@njit(cache=True, parallel=True)
-def _find_vectors(
-    lists, open_rows, vectors, ids, metric, order, probes, squares, queries, tables, numbers, eps0, found, distances,
-    counts,
+def _search(
+    lists, centers, open_rows, vectors, ids, metric, order, probes, queries, turned, tables, numbers, eps0, found,
+    distances, counts,
 ):  # fmt: skip
     """OUT found (n, k) = -1, distances = inf: the k nearest, by the distances that index.py defines, and by id.
 
-    counts (n,): how many vectors were measured.
+    lists: starts, codes, factors, code_rows; numbers (4, n): step, offset, table error and slack of each query, see
+    `_nearest_in_lists`; order (n,) in which the queries are taken; OUT counts (n,): how many vectors were measured.
     """
-    starts, codes, factors, code_rows = lists
-    k = found.shape[1]
-    for task in prange((len(order) + TASK - 1) // TASK):
-        room, near, rows = _room(starts, k), np.empty(k, np.float32), np.empty(k + BESIDE, np.int64)
-        exact = np.empty(k + BESIDE)
-        for i in order[task * TASK : (task + 1) * TASK]:
-            near[:], rows[:k], rows[k:] = np.inf, -1, 0
-            counts[i] = _nearest_in_lists(
-                starts, codes, factors, code_rows, open_rows, probes[i], squares[i], tables[i], numbers[0, i],
-                numbers[1, i], numbers[2, i], numbers[3, i], eps0, vectors, queries[i], near, rows[:k], room,
-            )  # fmt: skip
-            n_found = np.sum(rows[:k] >= 0)
-            rows[n_found:] = 0
-            _exact_distances(vectors, queries[i], rows, n_found, metric, exact)
-            for c in range(n_found):
-                offer(distances[i], found[i], np.float32(exact[c]), ids[rows[c]])
+    for task in prange((len(order) + TASK - 1) // TASK):  # the work is elsewhere: Numba takes long over it in a prange
+        _search_task(
+            np.int64(task), lists, centers, open_rows, vectors, ids, metric, order, probes, queries, turned, tables,
+            numbers, eps0, found, distances, counts,
+        )  # fmt: skip
 
 
 class RaBitQIndex(Index):
@@ -286,22 +287,22 @@ class RaBitQIndex(Index):
         slacks = 4 * rounding_error(norms, 3 * self._largest[0], d)
         numbers = np.array([steps, offsets, table_error(steps, len(self._dither)), slacks], np.float32)
 
+        def search(lists, centers, open_rows, vectors, ids, metric, probes, queries, k):
+            found, distances = np.full((n, k), -1, np.int64), np.full((n, k), np.inf, np.float32)
+            counts = np.empty(n, np.int64)
+            _search(
+                lists, centers, open_rows, vectors, ids, METRICS.index(metric), np.argsort(probes[:, 0], kind="stable"),
+                probes, queries, turned, tables, numbers, self.eps0, found, distances, counts,
+            )  # fmt: skip
+            return found, distances, counts
+
         of_groups = min(n_groups, n_groups // 2 + -(-2 * m * n_groups // n_lists))
         groups = nearest_centroids(self._group_list, turned, of_groups)
-        probes, squares = np.full((n, m), -1, np.int64), np.full((n, m), np.inf, np.float32)
+        every, list_ids = np.ones(n_lists, bool), np.arange(n_lists)
         lists = self._group_starts, self._list_codes, self._list_factors, self._list_rows
-        order = np.argsort(groups[:, 0], kind="stable")
-        _find_lists(
-            lists, self._centroids, self._groups, groups, order, turned, tables, numbers, self.eps0, probes, squares
-        )
-        found, distances = np.full((n, k), -1, np.int64), np.full((n, k), np.inf, np.float32)
-        lists, counts = (self._starts, self._codes, self._factors, self._code_rows), np.zeros(n, np.int64)
-        order = np.argsort(probes[:, 0], kind="stable")
-        _find_vectors(
-            lists, open_rows, self._vectors, self._ids, METRICS.index(self.metric), order, probes, squares, queries,
-            tables, numbers, self.eps0, found, distances, counts,
-        )  # fmt: skip
-        return found, distances, counts
+        probes, _, _ = search(lists, self._groups, every, self._centroids, list_ids, "l2", groups, turned, m)
+        lists = self._starts, self._codes, self._factors, self._code_rows
+        return search(lists, self._centroids, open_rows, self._vectors, self._ids, self.metric, probes, queries, k)
 
     def _in_lists(self, queries, k, open_rows):
         """The k nearest: from probes / share of open rows lists, four times as many for those that found fewer."""
