@@ -13,6 +13,7 @@ from .rabitq_index import RaBitQIndex
 from .recall import knn_recall
 from .rp_forest import RPForestIndex
 from .scann import ScaNNIndex
+from .scalar_quantization import ScalarQuantizer, fit_scalar_quantizer
 from .tuning import tune
 
 __all__ = [
@@ -29,6 +30,8 @@ __all__ = [
     "RPForestIndex",
     "ScaNNIndex",
     "RaBitQIndex",
+    "ScalarQuantizer",
+    "fit_scalar_quantizer",
     "kmeans",
     "knn_recall",
     "mini_batch_kmeans",

@@ -98,9 +98,7 @@ def test_the_bound_fails_as_often_as_a_coordinate_on_a_sphere_is_large(d, eps0):
     low, high = stats.binom.interval(1 - 1e-6, trials, rate)
     assert low <= failures <= high
     assert rate <= 2 * np.exp(-(eps0**2) / 2)
-    assert (
-        np.abs(estimates - r @ s) > eps0 * spread * np.linalg.norm(s)
-    ).sum() <= failures
+    assert (np.abs(estimates - r @ s) > eps0 * spread * np.linalg.norm(s)).sum() <= failures
 
 
 def test_the_error_falls_with_the_root_of_the_dimension():
