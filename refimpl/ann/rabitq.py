@@ -87,7 +87,8 @@ def _tables_of(query, dither, signs, largest, tables):
     groups, size = dither.shape[0], 1 << GROUP
     entries, widest = np.empty((groups, size), np.float32), np.zeros(size, np.float32)
     padded, offset = np.zeros(groups * GROUP, np.float32), np.float32(0)
-    padded[: len(query)] = query
+    for j in range(len(query)):
+        padded[j] = query[j]
     for g in range(groups):
         offset -= part_entries(padded, g * GROUP, signs, 0, GROUP, entries, g * size, widest)
     reach = np.float32(0)

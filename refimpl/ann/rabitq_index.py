@@ -39,14 +39,14 @@ from .reorder import BESIDE, LINE, _exact_distances
 TASK = 16  # queries that one thread takes at a time
 
 
-@njit(cache=True, fastmath=SUMS)
+@njit(cache=True, no_cpython_wrapper=True, fastmath=SUMS)
 def _lower_bounds(shifts, factors, block, base, width, lower):
     """OUT lower (LANES,): base + bias - f shift - g width."""
     for j in range(LANES):
         lower[j] = base + factors[block, 0, j] - factors[block, 1, j] * shifts[j] - factors[block, 2, j] * width
 
 
-@njit(cache=True)
+@njit(cache=True, no_cpython_wrapper=True)
 def _ask_for_list(starts, codes, factors, list_):
     """Fetch the codes and factors of a list, which will be needed soon."""
     size = codes.shape[1] * codes.shape[2]
@@ -61,7 +61,7 @@ def _before(score, place, other_score, other_place):
     return score < other_score or (score == other_score and place < other_place)
 
 
-@njit(cache=True)
+@njit(cache=True, no_cpython_wrapper=True)
 def smallest_first(scores, places, n, r):
     """Reorder the first n so that the r least by (score, place) come first; n >= r >= 1. INOUT. Hoare's selection."""
     low, high = 0, n - 1
@@ -87,7 +87,7 @@ def smallest_first(scores, places, n, r):
     return
 
 
-@njit(cache=True)
+@njit(cache=True, no_cpython_wrapper=True)
 def _measure(count, bounds, rows, vectors, query, limit, near, found):
     """Those of the rows whose bound is still within the k-th best, measured -> how many. INOUT near, found.
 
@@ -111,7 +111,7 @@ def _measure(count, bounds, rows, vectors, query, limit, near, found):
     return count
 
 
-@njit(cache=True)
+@njit(cache=True, no_cpython_wrapper=True)
 def _nearest_in_lists(
     lists, centers, open_rows, probes, turned, tables, step, offset, error, slack, eps0, vectors, query, near, found,
     room,
@@ -128,7 +128,8 @@ def _nearest_in_lists(
     starts, codes, factors, code_rows = lists
     bounds, rows, shifts, lower, zeros, uppers = room
     quads, last, measured, two = codes.shape[1], len(near) - 1, 0, np.float32(2)
-    uppers[:] = np.inf
+    for c in range(len(uppers)):
+        uppers[c] = np.inf
     error = two * np.float32(eps0) * error
     for p in range(len(probes)):
         list_ = probes[p]
@@ -165,7 +166,7 @@ def _nearest_in_lists(
     return measured
 
 
-@njit(cache=True)
+@njit(cache=True, no_cpython_wrapper=True)
 def _room(starts, k):
     """Room to work in: bounds and rows as long as the longest list, three times LANES numbers, and k upper bounds."""
     longest = 0
@@ -178,7 +179,7 @@ def _room(starts, k):
     )  # fmt: skip
 
 
-@njit(cache=True)
+@njit(cache=True, no_cpython_wrapper=True)
 def _search_task(
     task, lists, centers, open_rows, vectors, ids, metric, order, probes, queries, turned, tables, numbers, eps0,
     found, distances, counts,
@@ -189,7 +190,10 @@ def _search_task(
     exact = np.empty(k + BESIDE)
     for o in range(task * TASK, min((task + 1) * TASK, len(order))):
         i = order[o]
-        near[:], rows[:] = np.inf, -1
+        for c in range(k):
+            near[c], rows[c] = np.inf, -1
+        for c in range(k, k + BESIDE):
+            rows[c] = -1
         counts[i] = _nearest_in_lists(
             lists, centers, open_rows, probes[i], turned[i], tables[i], numbers[0, i], numbers[1, i], numbers[2, i],
             numbers[3, i], eps0, vectors, queries[i], near, rows[:k], room,
@@ -197,7 +201,8 @@ def _search_task(
         n_found = 0
         while rows[n_found] >= 0:
             n_found += 1
-        rows[n_found:] = 0
+        for c in range(n_found, k + BESIDE):
+            rows[c] = 0
         _exact_distances(vectors, queries[i], rows, n_found, metric, exact)
         for c in range(n_found):
             offer(distances[i], found[i], np.float32(exact[c]), ids[rows[c]])
