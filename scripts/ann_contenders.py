@@ -8,8 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from refimpl.ann import HammingIndex, HNSWIndex, IVFIndex, IVFPQIndex, LSHIndex, RPForestIndex, ScaNNIndex
-from refimpl.ann import HammingIndex, HNSWIndex, IVFIndex, IVFPQIndex, LSHIndex, RaBitQIndex, RPForestIndex
+from refimpl.ann import (
+    HammingIndex,
+    HNSWIndex,
+    IVFIndex,
+    IVFPQIndex,
+    LSHIndex,
+    RaBitQIndex,
+    RPForestIndex,
+    ScaNNIndex,
+)
 
 K = 10
 PROBES = (1, 2, 3, 4, 6, 8, 12, 16, 24)

@@ -12,8 +12,8 @@ from .product_quantization import IVFPQIndex, PQIndex
 from .rabitq_index import RaBitQIndex
 from .recall import knn_recall
 from .rp_forest import RPForestIndex
-from .scann import ScaNNIndex
 from .scalar_quantization import ScalarQuantizer, fit_scalar_quantizer
+from .scann import ScaNNIndex
 from .tuning import tune
 
 __all__ = [
@@ -28,8 +28,8 @@ __all__ = [
     "Neighbors",
     "PQIndex",
     "RPForestIndex",
-    "ScaNNIndex",
     "RaBitQIndex",
+    "ScaNNIndex",
     "ScalarQuantizer",
     "fit_scalar_quantizer",
     "kmeans",
