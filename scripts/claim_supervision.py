@@ -34,7 +34,7 @@ from refimpl.losses import nt_xent
 
 TITLE, XLABEL, YLABEL = "Where pairs come from", "noise", "mAP, held-out products"
 NOISE = (0.0, 0.3, 0.6)
-PAIRS, TEMPERATURE = 96, 0.1
+PAIRS, TEMPERATURE = 64, 0.1
 PAGE, PAGES = 12, 5  # pictures on an answer page, pages with each query
 OWN_VIEWS = {**VIEWS, "crop_area": (0.25, 1.0), "rotation": 20.0}  # of one photograph: all the variety there is
 SOURCES = ("labels", "clicks", "clicks, debiased")

@@ -2,10 +2,11 @@
 
     python scripts/search_folder.py PICTURES --query IMAGE [--crop X,Y,W,H] [-k 10]
 
-The first time, an encoder is trained without labels on the folder's pictures together with a synthetic catalogue
-(--minutes), unless --encoder names one that quickstart.py has written. Encoder and embeddings are kept in
-PICTURES/.refimpl-index (or --index); after that only new or changed files are embedded. Files that cannot be read are
-listed and skipped. Prints a ranked table and writes the result page (--out).
+The encoder is the one that comes with the package, so nothing is trained. --train learns another, without labels, from
+the folder's own pictures together with a synthetic catalogue, for --minutes; it is kept, and used from then on.
+--encoder takes one that quickstart.py has written. Embeddings are kept in PICTURES/.refimpl-index (or --index): only
+new or changed files are embedded again. Files that cannot be read are listed and skipped. Prints a ranked table and
+writes the result page (--out).
 """
 
 import html
@@ -25,6 +26,7 @@ from refimpl.serving import (
     fingerprint,
     load_encoder,
     load_table,
+    pretrained_encoder,
     save_encoder,
     save_table,
     search,
@@ -56,13 +58,13 @@ def train_on(folder, minutes, seed, stages):
 
 
 def stored_encoder(args, stages):
-    """The encoder to use: the one named, else the one kept beside the index, else a new one, which is kept."""
+    """The encoder to use: the one named, else one trained for this folder and kept, else the package's."""
     if args.encoder is not None:
         return load_encoder(args.encoder)
     kept = args.index / "encoder.npz"
-    if not kept.exists():
+    if args.train and not kept.exists():
         save_encoder(kept, train_on(args.folder, args.minutes, args.seed, stages))
-    return load_encoder(kept)
+    return load_encoder(kept) if kept.exists() else pretrained_encoder()
 
 
 def updated_index(args, encoder, stages):
@@ -116,7 +118,8 @@ def arguments():
     parser.add_argument("--crop", metavar="X,Y,W,H", help="search with this part of the query, in pixels")
     parser.add_argument("-k", type=int, default=10, help="how many results (default 10)")
     parser.add_argument("--encoder", type=Path, help="an encoder.npz written by quickstart.py")
-    parser.add_argument("--minutes", type=float, default=2.0, help="training time of a new encoder (default 2)")
+    parser.add_argument("--train", action="store_true", help="learn an encoder from this folder, unless it has one")
+    parser.add_argument("--minutes", type=float, default=2.0, help="training time of --train (default 2)")
     parser.add_argument("--index", type=Path, help="where encoder and embeddings are kept (default DIR/.refimpl-index)")
     parser.add_argument("--out", type=Path, default=Path("out") / "search.html", help="the result page")
     parser.add_argument("--seed", type=int, default=0)
@@ -128,6 +131,8 @@ def arguments():
         parser.error(f"--seed: expected at least 0, got {args.seed}")
     if not 0 < args.minutes < 1e6:
         parser.error(f"--minutes: expected a time above 0, got {args.minutes}")
+    if args.train and args.encoder is not None:
+        parser.error("--train and --encoder: expected only one of them")
     if not args.folder.is_dir():
         parser.error(f"{args.folder}: no such folder")
     if args.crop is not None:

@@ -210,6 +210,8 @@ def test_the_verdict_on_focal_loss_follows_the_numbers(script):
     table = {name: [[0.9, 0.9], [0.5, 0.52]] for name in module.LOSSES}
     numbers = {"imbalance": [1, 100], "average precision": table, "F1": table}
     assert module.verdict(numbers).startswith("Did not hold: at 1:100")
+    within_noise = {**table, "focal, no alpha": [[0.9, 0.9], [0.51, 0.53]]}
+    assert module.verdict({**numbers, "average precision": within_noise}).startswith("Did not hold")
     better = {**table, "focal, no alpha": [[0.9, 0.9], [0.7, 0.72]]}
     assert module.verdict({**numbers, "average precision": better}).startswith("Held: at 1:100")
 
