@@ -178,39 +178,49 @@ def cut(scores, rows, used, r, most):
     return limit, kept
 
 
+@njit(cache=True)
+def _scan_query(block_starts, packed, biases, lane_rows, centroids, books, query, probes, room, scores, rows, found):
+    """One query. OUT found (r,) = -1. room = entries, widest, tables of `make_tables`; scores, rows (slots, LANES)."""
+    entries, widest, tables = room
+    r, quads, slots = len(found), packed.shape[1], len(scores)
+    most = with_some_more(r)
+    step, offset = make_tables(query, books, entries, widest, tables)
+    limit, used, kept = np.float32(np.inf), 0, 0
+    for list_ in probes:
+        if list_ < 0:
+            continue
+        base = squared_distance(query, centroids[list_]) + offset
+        for block in range(block_starts[list_], block_starts[list_ + 1]):
+            at = block * LANES
+            near = block_scores(packed, at * 2 * quads, tables, quads, step, base, biases, at, limit, scores[used])
+            if near:
+                rows[used] = lane_rows[block]
+                used += 1
+                if used == slots:
+                    limit, kept = cut(scores, rows, used, r, most)
+                    used = -(-kept // LANES)
+    _, kept = cut(scores, rows, used, r, most)
+    if kept > r:
+        _, kept = cut(scores, rows, -(-kept // LANES), r, r)
+    found[:kept] = rows.ravel()[:kept]
+
+
 @njit(cache=True, parallel=True)
 def _scan_lists(block_starts, packed, biases, lane_rows, centroids, books, queries, order, probes, found):
     """OUT found (n, r) = -1; order (n,) in which the queries are taken; the rest as for `scan_lists`."""
     n, r = found.shape
-    most = with_some_more(r)
-    m, quads = len(books), packed.shape[1]
-    slots = -(-most // LANES) + SLOTS
+    slots = -(-with_some_more(r) // LANES) + SLOTS
     for task in prange((n + CHUNK - 1) // CHUNK):
-        entries, tables = np.empty((m, 16), np.float32), np.zeros((quads, 8, 16), np.uint8)
-        widest = np.empty(16, np.float32)
+        room = (
+            np.empty((len(books), 16), np.float32), np.empty(16, np.float32),
+            np.zeros((packed.shape[1], 8, 16), np.uint8),
+        )  # fmt: skip
         scores, rows = np.empty((slots, LANES), np.float32), np.empty((slots, LANES), np.int32)
         for i in order[task * CHUNK : (task + 1) * CHUNK]:
-            step, offset = make_tables(queries[i], books, entries, widest, tables)
-            limit, used, kept = np.float32(np.inf), 0, 0
-            for list_ in probes[i]:
-                if list_ < 0:
-                    continue
-                base = squared_distance(queries[i], centroids[list_]) + offset
-                for block in range(block_starts[list_], block_starts[list_ + 1]):
-                    at = block * LANES
-                    near = block_scores(
-                        packed, at * 2 * quads, tables, quads, step, base, biases, at, limit, scores[used]
-                    )
-                    if near:
-                        rows[used] = lane_rows[block]
-                        used += 1
-                        if used == slots:
-                            limit, kept = cut(scores, rows, used, r, most)
-                            used = -(-kept // LANES)
-            _, kept = cut(scores, rows, used, r, most)
-            if kept > r:
-                _, kept = cut(scores, rows, -(-kept // LANES), r, r)
-            found[i, :kept] = rows.ravel()[:kept]
+            _scan_query(
+                block_starts, packed, biases, lane_rows, centroids, books, queries[i], probes[i], room, scores, rows,
+                found[i],
+            )  # fmt: skip
 
 
 def scan_lists(lists, centroids, books, queries, probes, r):
