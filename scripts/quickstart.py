@@ -114,13 +114,14 @@ def labelled(title, train, test):
 
 
 def folder(path, settings, seed, progress):
-    """A folder or zip of the user's: its own test split, or a fifth of every class held out."""
+    """A folder or zip of the user: its own test split, or a fifth of every class held out, at least two pictures."""
     try:
         train = data.load_folder(path, split="train", size=settings.stored, mode="letterbox", progress=progress)
         test = data.load_folder(path, split="test", size=settings.stored, mode="letterbox", progress=progress)
     except ValueError:  # no such splits
         whole = data.load_folder(path, size=settings.stored, mode="letterbox", progress=progress)
-        kept, held_out = data.split_by_class(whole.labels, 0.2, seed)
+        largest = np.bincount(whole.labels).max()  # a query needs a second picture of its class among those searched
+        kept, held_out = data.split_by_class(whole.labels, min(0.5, max(0.2, 2 / largest)), seed)
         train, test = (whole._replace(images=whole.images[r], labels=whole.labels[r]) for r in (kept, held_out))
     if len(test.images) < 2 or len(train.images) < 2:
         raise ValueError(f"--data {path}: expected at least two pictures to train on and two to search")
