@@ -46,7 +46,7 @@ from refimpl.files import atomic_write
 def benchmark_exact(table, peers, repeats, vectors, queries, truth):
     time_exact(table, peers, repeats, "exact, 10 neighbours", vectors, queries)
     rng = np.random.default_rng(0)
-    plain, asked = (rng.standard_normal((n, vectors.shape[1]), np.float32) for n in (len(vectors), len(queries) // 4))
+    plain, asked = (rng.standard_normal((n, vectors.shape[1]), np.float32) for n in (len(vectors), len(queries)))
     time_exact(table, peers, min(repeats, 2), "exact, 10 neighbours, isotropic vectors", plain, asked)
 
 
