@@ -64,9 +64,10 @@ def main():
     if SKIPPED:
         result["skipped"] = SKIPPED
     if arguments.json:
-        os.makedirs(os.path.dirname(arguments.json) or ".", exist_ok=True)
-        with open(arguments.json, "w") as file:
-            json.dump(result, file, indent=1)
+        from refimpl.files import atomic_write
+
+        with atomic_write(arguments.json) as file:
+            file.write(json.dumps(result, indent=1).encode() + b"\n")
 
 
 def import_torch():
