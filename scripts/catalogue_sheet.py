@@ -1,6 +1,6 @@
 """Draw the synthetic catalogue's contact sheet, docs/results/catalogue.png: every family, and the views of some items.
 
-    python scripts/catalogue_sheet.py
+python scripts/catalogue_sheet.py
 """
 
 import argparse

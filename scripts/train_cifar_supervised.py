@@ -4,10 +4,11 @@
     python scripts/train_cifar_supervised.py --validate           5,000 training pictures in place of the test split
 
 A residual network, cross-entropy with label smoothing, Nesterov SGD on a one-cycle schedule, moving average of the
-weights; pictures flipped and moved by up to 2 pixels. At the end a picture's logits are the mean over itself, moved by a
-pixel along either end of a diagonal, and the mirror images of these. The ingredients and the strengths of smoothing,
-moves and learning rate are those of K. Jordan's airbench (2024, arXiv:2404.00498) for some ten passes, without its
-whitening layer: so few passes need little augmentation. Choose with --validate: the test split is read once, at the end.
+weights; pictures flipped and moved by up to 2 pixels. At the end a picture's logits are the mean over itself, moved
+by a pixel along either end of a diagonal, and the mirror images of these. The ingredients and the strengths of
+smoothing, moves and learning rate are those of K. Jordan's airbench (2024, arXiv:2404.00498) for some ten passes,
+without its whitening layer: so few passes need little augmentation. Choose with --validate: the test split is read
+once, at the end.
 
 Budget: a picture costs 0.68 GFLOP (113 million multiply-adds, three products, two operations each); at 100 GFLOP/s
 60 minutes are 0.53 million pictures, 10.6 passes over the 50,000.

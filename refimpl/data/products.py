@@ -75,6 +75,10 @@ def tapered(x, top, bottom, top_radius, bottom_radius, depth):
     return np.concatenate([points((x - top_radius, top), (x + top_radius, top)), foot])
 
 
+# fmt: off
+# An outline reads as rows of points.
+
+
 def mug(a, b, c, d):
     radius, height, foot = 0.2 + 0.09 * a, 0.44 + 0.22 * b, 0.72 + 0.3 * c
     x, top, bottom = 0.43, 0.5 - height / 2, 0.48 + height / 2
@@ -450,6 +454,8 @@ def umbrella(a, b, c, d):
         parts.append(Part(rib, "trim" if d > 0.3 else "shade", 0.014))
     return parts
 
+
+# fmt: on
 
 FAMILIES = {
     "mug": mug,

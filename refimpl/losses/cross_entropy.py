@@ -14,6 +14,7 @@ from .checks import check_labels
 
 BLOCK = 1 << 16  # logits that are worked on at a time: 256 KiB in float32
 
+
 def softmax_cross_entropy(logits, labels, *, label_smoothing=0.0, class_weights=None):
     """Mean cross-entropy between softmax(logits) and the labels, and its gradient.
 

@@ -1,13 +1,13 @@
 """How good is a classifier? Its decisions, its order, and its probabilities are three questions.
 
-    decisions       confusion matrix; accuracy, precision, recall and F1 from it
-    order           ROC and precision-recall curves over all thresholds, and the areas under them
-    probabilities   log loss, Brier score, calibration: of the pictures given 0.8, are 80% positive?
+decisions       confusion matrix; accuracy, precision, recall and F1 from it
+order           ROC and precision-recall curves over all thresholds, and the areas under them
+probabilities   log loss, Brier score, calibration: of the pictures given 0.8, are 80% positive?
 
-    labels          (n,)     integers: classes 0 .. c - 1, or 0 and 1 (or bool) where there are two
-    predicted       (n,)     integers, the decisions
-    scores          (n,)     real, finite; the higher, the more positive. Only their order counts.
-    probabilities   (n,)     in [0, 1], of the positive class; or (n, c), each row summing to 1
+labels          (n,)     integers: classes 0 .. c - 1, or 0 and 1 (or bool) where there are two
+predicted       (n,)     integers, the decisions
+scores          (n,)     real, finite; the higher, the more positive. Only their order counts.
+probabilities   (n,)     in [0, 1], of the positive class; or (n, c), each row summing to 1
 """
 
 import numpy as np

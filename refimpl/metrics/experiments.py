@@ -117,7 +117,7 @@ def _z(alpha, chance):
 def proportion_test(successes_a, users_a, successes_b, users_b, *, confidence=0.95):
     """Do two rates of users differ? The two-proportion z-test.
 
-        z = (p_b - p_a) / sqrt(p (1 - p) (1/n_a + 1/n_b)),  p the pooled rate;  the interval has the unpooled error
+    z = (p_b - p_a) / sqrt(p (1 - p) (1/n_a + 1/n_b)),  p the pooled rate;  the interval has the unpooled error
     """
     n_a, n_b = (check_integer(n, name, minimum=1) for n, name in ((users_a, "users_a"), (users_b, "users_b")))
     x_a = check_integer(successes_a, "successes_a", minimum=0, maximum=n_a)

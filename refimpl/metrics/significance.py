@@ -145,7 +145,7 @@ def benjamini_hochberg(p_values):
 def power(effect, n_queries, *, alpha=0.05):
     """The chance that a two-sided paired t-test at level alpha finds an effect (in sd of d) with so many queries.
 
-        1 - T'(t*) + T'(-t*)      T' noncentral t with q - 1 degrees of freedom, noncentrality effect sqrt(q)
+    1 - T'(t*) + T'(-t*)      T' noncentral t with q - 1 degrees of freedom, noncentrality effect sqrt(q)
     """
     effect = abs(check_number(effect, "effect"))
     q = check_integer(n_queries, "n_queries", minimum=2)

@@ -64,7 +64,7 @@ def tie_averaged_hit_rate_at_k(grades, scores, k):
 def tie_averaged_average_precision(grades, scores, n_relevant, k=None):
     """The mean of `average_precision` over all orders of tied documents.
 
-        1/R sum over ranks i of  r/t (H + 1 + (j - 1) (r - 1) / (t - 1)) / i      i = s + j <= k
+    1/R sum over ranks i of  r/t (H + 1 + (j - 1) (r - 1) / (t - 1)) / i      i = s + j <= k
     """
     order, bounds = _sorted(grades, scores)
     hits = order > 0

@@ -66,9 +66,7 @@ def adamw(params, gradients, opt_state, *, learning_rate, betas=(0.9, 0.999), ep
     return _adam_step(params, gradients, opt_state, learning_rate, betas, eps, decay)
 
 
-def lars(
-    params, gradients, opt_state, *, learning_rate, momentum=0.9, weight_decay=0.0, trust=1e-3, nesterov=False
-):
+def lars(params, gradients, opt_state, *, learning_rate, momentum=0.9, weight_decay=0.0, trust=1e-3, nesterov=False):
     """SGD whose step for each weight is scaled to that weight's length:
 
         g' = g + wd p        ratio = trust |p| / (|g| + wd |p|)        v <- momentum v + ratio g';  p <- p - lr v

@@ -77,4 +77,3 @@ def _section(arrays, section):
     if not found:
         raise ValueError(f"no {section}")
     return found
-
