@@ -8,7 +8,7 @@ from numba import njit, prange
 
 from .winograd import OUT, block_buffers, multiply_planes, tasks_of, tile_corner, transform_back, transform_tiles
 
-FEW = 8  # blocks of tiles; below, tasks share the output channels as well
+FEW = 4  # blocks of tiles; below, tasks share the output channels as well
 
 
 def winograd_layer(x, padding, panels, shape, bias, added, activate, pool, y):
