@@ -236,22 +236,29 @@ def benchmark_best(table, peers, repeats, vectors, queries, truth):
         table.add(f"best index at recall >= {target}: {best['ours'][1]}", rates, len(queries))
 
 
+def draw_curves(axes, contenders, named=None):
+    """Queries per second against recall, from 0.8 on; this library's lines are solid, those not `named` grey."""
+    for record in contenders:
+        points = sorted((p["recall"], p["rate"]) for p in record["points"] if p["recall"] >= 0.8)
+        style = "o-" if record["ours"] else "x--"
+        if points and (named is None or record["name"] in named):
+            axes.plot(*zip(*points), style, label=record["name"], zorder=3)
+        elif points:
+            axes.plot(*zip(*points), style[1:], color="0.8", linewidth=1)
+    axes.set(yscale="log", xlim=(0.8, 1.0), xlabel=f"recall@{K}", ylabel="queries per second, batch, 2 threads")
+    axes.grid(True, which="both", alpha=0.3)
+    axes.legend(fontsize=8, loc="lower left")
+
+
 def plot_curves(contenders, path):
-    """Queries per second against recall, from 0.8 on; this library's lines are solid."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(10, 6.5))
-    for i, record in enumerate(contenders):
-        points = sorted((p["recall"], p["rate"]) for p in record["points"] if p["recall"] >= 0.8)
-        if points:
-            color = pyplot.get_cmap("tab20")(i % 20)
-            axes.plot(*zip(*points), "o-" if record["ours"] else "x--", color=color, label=record["name"])
-    axes.set(yscale="log", xlim=(0.8, 1.0), xlabel=f"recall@{K}", ylabel="queries per second, batch, 2 threads")
-    axes.grid(True, which="both", alpha=0.3)
-    axes.legend(fontsize=8, loc="lower left")
+    axes.set_prop_cycle(color=[pyplot.get_cmap("tab20")(i) for i in range(20)])
+    draw_curves(axes, contenders)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
     pyplot.close(figure)

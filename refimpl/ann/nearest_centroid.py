@@ -13,7 +13,7 @@ measured: one or two of 1,024 for the embeddings of benchmark_ann.py, 16 axes of
 
 The same in its effect as the bounds of Elkan 2003 and Hamerly 2010, which come from the iteration before by the
 triangle inequality. Those weaken by how far centroids move, which in the first ten iterations is far; these need no
-history, so that they also serve a single assignment. docs/ann.md has both measured.
+history, so that they also serve a single assignment. docs/ann-kmeans.md has both measured.
 """
 
 import numpy as np
