@@ -229,6 +229,24 @@ def test_cifar_supervised(run, tmp_path):
     assert 0 <= found["accuracy"] <= 1 and found["split"] == "test" and found["training"]["training FLOP"] > 0
 
 
+def test_cifar_as_vectors(script, data, tmp_path, monkeypatch):
+    monkeypatch.setenv("REFIMPL_DATA", str(data))
+    monkeypatch.setenv("REFIMPL_CACHE", str(tmp_path / "cache"))
+    module, found = script("embed_cifar"), {}
+    for views in (1, 3):
+        path = tmp_path / f"{views}.npy"
+        arguments = ["--out", str(path), "--views", str(views), "--pictures", "7"]
+        monkeypatch.setattr(sys, "argv", ["embed_cifar.py", *arguments])
+        module.main()
+        found[views] = np.load(path)
+    n = len(found[1])
+    assert n == 14 and found[3].shape == (3 * n, found[1].shape[1]) and found[1].dtype == np.float32
+    assert np.array_equal(found[3][:n], found[1])
+    np.testing.assert_allclose(np.linalg.norm(found[3], axis=1), 1, rtol=1e-5)
+    views = found[3].reshape(3, n, -1)
+    assert all(np.abs(views[i] - views[j]).max(axis=1).min() > 1e-3 for i, j in ((0, 1), (0, 2), (1, 2)))
+
+
 def test_omniglot_one_shot(run, tmp_path):
     small = {"WIDTHS": (8, 8), "EMBEDDING": 8, "VIEWS": 1, "CLASSES": 8}
     found = run("omniglot_one_shot", "--minutes", 0.001, "--checkpoint", tmp_path, **small)
