@@ -1,5 +1,6 @@
 """The indexing pipeline: a folder of pictures -> the index table, embedding only what is new or has changed."""
 
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ from .embedding import embed
 from .index_table import IndexTable
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
+KEPT_EVERY = 20  # seconds
 
 
 class Indexed(NamedTuple):
@@ -29,7 +31,7 @@ def find_pictures(folder):
     return sorted(path for path in paths if not any(p.startswith(".") for p in path.relative_to(folder).parts))
 
 
-def update_table(table, folder, encoder, *, batch=64, progress=None):
+def update_table(table, folder, encoder, *, batch=64, progress=None, keep=None):
     """Bring the table up to date with the folder.
 
     A file counts as unchanged if its size and its time of modification are. A file that cannot be decoded is skipped,
@@ -37,6 +39,7 @@ def update_table(table, folder, encoder, *, batch=64, progress=None):
 
     table     an IndexTable of this encoder's embeddings
     progress  called as progress(done, total) over the files to embed
+    keep      called with the table so far every KEPT_EVERY seconds, to be saved: whoever is interrupted goes on there
     Returns Indexed, its rows sorted by name. Raises ValueError if `folder` is none.
     """
     folder = Path(folder)
@@ -56,7 +59,17 @@ def update_table(table, folder, encoder, *, batch=64, progress=None):
             rows.append(table.embeddings[known[name]])
         else:
             fresh.append((name, stamp))
-    kept = len(names)
+    kept, saved = len(names), time.monotonic()
+
+    def so_far():
+        order = np.argsort(np.array(names, dtype=object), kind="stable").astype(np.int64)
+        return IndexTable(
+            np.array(names, dtype=str)[order],
+            np.array(stamps, np.int64).reshape(-1, 2)[order],
+            np.array(rows, np.float32).reshape(-1, table.embeddings.shape[1])[order],
+            table.encoder,
+        )
+
     for first in range(0, len(fresh), batch):
         pictures, read = [], []
         for name, stamp in fresh[first : first + batch]:
@@ -70,11 +83,7 @@ def update_table(table, folder, encoder, *, batch=64, progress=None):
         stamps.extend(stamp for _, stamp in read)
         if progress is not None:
             progress(min(first + batch, len(fresh)), len(fresh))
-    order = np.argsort(np.array(names, dtype=object), kind="stable").astype(np.int64)
-    updated = IndexTable(
-        np.array(names, dtype=str)[order],
-        np.array(stamps, np.int64).reshape(-1, 2)[order],
-        np.array(rows, np.float32).reshape(-1, table.embeddings.shape[1])[order],
-        table.encoder,
-    )
-    return Indexed(updated, len(names) - kept, kept, len(set(known) - set(names)), skipped)
+        if keep is not None and time.monotonic() - saved >= KEPT_EVERY:
+            keep(so_far())
+            saved = time.monotonic()
+    return Indexed(so_far(), len(names) - kept, kept, len(set(known) - set(names)), skipped)

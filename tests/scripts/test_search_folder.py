@@ -1,7 +1,11 @@
 """search_folder.py in this process: which encoder it takes."""
 
 import importlib
+import random
+import shutil
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +17,20 @@ from refimpl.serving import fingerprint, load_encoder, load_table, pretrained_en
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 
+def write_pictures(folder, count):
+    rng = np.random.default_rng(0)
+    for i in range(count):
+        colours = rng.integers(0, 256, (2, 2, 3), dtype=np.uint8)
+        Image.fromarray(colours.repeat(20, axis=0).repeat(16, axis=1)).save(folder / f"{i}.png")
+
+
 @pytest.fixture
 def search(tmp_path, monkeypatch):
     """search(*arguments) -> fingerprint of the encoder that the index was made with."""
     monkeypatch.syspath_prepend(str(SCRIPTS))
     folder = tmp_path / "pictures"
     folder.mkdir()
-    rng = np.random.default_rng(0)
-    for i in range(6):
-        colours = rng.integers(0, 256, (2, 2, 3), dtype=np.uint8)
-        Image.fromarray(colours.repeat(20, axis=0).repeat(16, axis=1)).save(folder / f"{i}.png")
+    write_pictures(folder, 6)
 
     def run(*arguments):
         out = ["--out", str(tmp_path / "page.html")]
@@ -50,7 +58,48 @@ def test_a_trained_encoder_is_kept_and_used_from_then_on(search):
     assert fingerprint(load_encoder(kept)) == mark
 
 
+def test_more_results_than_pictures_are_all_of_them(search, capsys):
+    search("-k", "1000")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines if line.endswith(".png")] == list("123456")
+
+
 def test_train_and_encoder_exclude_each_other(search, capsys):
     with pytest.raises(SystemExit):
         search("--train", "--encoder", "x.npz")
     assert "--train and --encoder" in capsys.readouterr().err
+
+
+def test_a_process_killed_at_any_moment_loses_nothing(search):
+    """Kill it while it embeds and writes, again and again; the next run must end with the table of one undisturbed."""
+    write_pictures(search.folder, 60)
+    code = (
+        f"import sys; sys.path.insert(0, {str(SCRIPTS)!r}); import search_folder; from functools import partial\n"
+        "from refimpl.serving import indexing; indexing.KEPT_EVERY = 0  # written as often as it can be\n"
+        "search_folder.update_table = partial(indexing.update_table, batch=2)\n"
+        "print('ready', flush=True); search_folder.main()"
+    )
+    query = ["--query", str(search.folder / "3.png"), "--out", str(search.folder.parent / "page.html")]
+    command = [sys.executable, "-c", code, str(search.folder), *query]
+    index = search.folder / ".refimpl-index"
+
+    def process():
+        started = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert started.stdout.readline() == b"ready\n", started.stderr.read()
+        return started, time.monotonic()
+
+    started, start = process()
+    _, errors = started.communicate()
+    assert started.returncode == 0, errors
+    whole, takes = load_table(index / "table.npz"), time.monotonic() - start
+    shutil.rmtree(index)
+    for _ in range(4):
+        started, start = process()
+        time.sleep(random.uniform(0, takes))
+        started.kill()
+        started.communicate()
+        if (index / "table.npz").exists():
+            load_table(index / "table.npz")  # whole, whatever was being written
+    search()
+    for a, b in zip(load_table(index / "table.npz"), whole):
+        np.testing.assert_array_equal(a, b)

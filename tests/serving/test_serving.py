@@ -1,9 +1,12 @@
 """Embedding, the index table, indexing and prediction."""
 
+import contextlib
 import os
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from refimpl import serving
 
@@ -61,6 +64,31 @@ def test_only_new_and_changed_files_are_embedded(tmp_path):
     third = serving.update_table(again.table, tmp_path, encoder)
     assert (third.embedded, third.kept, third.removed) == (2, 3, 1)
     assert third.table.names.tolist() == ["a00.png", "a01.png", "a02.png", "a04.png", "deeper/a00.png"]
+
+
+@given(interruptions=st.lists(st.integers(1, 4), max_size=4))
+def test_whoever_is_interrupted_goes_on_where_the_table_was_kept(tmp_path_factory, interruptions):
+    folder, encoder = tmp_path_factory.mktemp("pictures"), small_encoder()
+    write_pictures(folder, 7)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(serving.indexing, "KEPT_EVERY", 0)
+        table = fresh_table(encoder)
+        for after in interruptions:
+            kept = []
+
+            def keep(so_far, kept=kept, after=after):
+                kept.append(so_far)
+                if len(kept) == after:
+                    raise KeyboardInterrupt
+
+            with contextlib.suppress(KeyboardInterrupt):
+                serving.update_table(table, folder, encoder, batch=2, keep=keep)
+            table = kept[-1] if kept else table
+    resumed = serving.update_table(table, folder, encoder)
+    whole = serving.update_table(fresh_table(encoder), folder, encoder)
+    assert resumed.embedded == max(0, 7 - 2 * sum(interruptions))
+    for a, b in zip(resumed.table, whole.table):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_unreadable_files_are_listed_and_the_others_go_on(tmp_path):
