@@ -30,22 +30,23 @@ def write_report(path, outcome, seconds, about):
     collection, settings, training, embeddings, queries, results, metrics = outcome
     sheet = Sheet(cell=settings.stored)
     rng = np.random.default_rng(about["seed"])
+    others = f"{len(collection.train):,} others"
     source = (
-        "random views of each picture, without labels"
+        f"random views of {others}, without labels,"
         if collection.groups is None
-        else "pairs of pictures of one product"
+        else f"pairs of pictures of one product among {others},"
     )
     figures, gain = metrics[BEST], metrics[BEST]["map"] / metrics["raw pixels"]["map"]
     header = (
         "<h1>Visual search, learned from scratch</h1>"
-        f"<p>{len(collection.test)} pictures of {html.escape(collection.title)}, "
-        f"ranked by an encoder that learned from {source} among {len(collection.train)} others, in "
+        f"<p>{len(collection.test):,} pictures of {html.escape(collection.title)}, "
+        f"ranked by an encoder that learned from {source} in "
         f"{training.seconds:.0f} seconds. Convolutions, gradients, training, search and measures: NumPy and Numba.</p>"
         "<div class=facts>"
         f"<div><b>{figures['map']:.2f}</b><span>mAP, {gain:.1f} times raw pixels</span></div>"
         f"<div><b>{figures['ndcg@10']:.2f}</b><span>nDCG@10</span></div>"
         f"<div><b>{figures['mrr']:.2f}</b><span>mean reciprocal rank</span></div>"
-        f"<div><b>{len(training.losses)}</b><span>training steps</span></div>"
+        f"<div><b>{len(training.losses):,}</b><span>training steps</span></div>"
         f"<div><b>{sum(seconds.values()):.0f} s</b><span>all together</span></div></div>"
     )
     order = np.argsort(-results[BEST][2]["ndcg@10"], kind="stable")
@@ -54,7 +55,7 @@ def write_report(path, outcome, seconds, about):
     sections = [
         section(
             "How well",
-            f"Means over {len(queries)} queries, each ranked against all other pictures. A hit is "
+            f"Means over {len(queries):,} queries, each ranked against all other pictures. A hit is "
             f"“{collection.grade_names[collection.relevant]}”; nDCG weighs the grades 0 to {collection.top_grade} "
             "by 2<sup>grade</sup> − 1.",
             measure_table(metrics, BEST),

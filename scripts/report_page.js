@@ -35,3 +35,4 @@ for (const button of places) {
     document.querySelector(".panel").replaceChildren(heading, found);
   };
 }
+if (places.length) places[0].click();

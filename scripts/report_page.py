@@ -17,6 +17,8 @@ from PIL import Image
 from refimpl.files import atomic_write
 from refimpl.images import resize
 
+SPELLED = {"mrr": "MRR", "map": "mAP", "ndcg": "nDCG"}
+
 
 class Sheet:
     """Pictures by key, laid out on one square sheet."""
@@ -60,21 +62,29 @@ class Sheet:
         return "".join(rules)
 
 
-def picture_card(sheet, key, caption, *, label, grade=None, top_grade=1):
-    """A picture with a caption below; `grade` of `top_grade` colours its frame and is shown as dots."""
+def picture_card(sheet, key, caption, *, label, notes=(), grade=None, top_grade=1):
+    """A picture with a caption below; `grade` of `top_grade` colours its frame and is shown as dots.
+
+    notes   lines below the caption, cut where they are long
+    """
     marks, css = "", "card"
     if grade is not None:
         level = 0 if not grade else 1 + round(2 * (grade - 1) / max(top_grade - 1, 1)) if top_grade > 1 else 3
         css += f" g{level}"
         marks = f'<b title="grade {grade} of {top_grade}">{"●" * grade}{"○" * (top_grade - grade)}</b>'
-    caption = f"<figcaption>{html.escape(caption)}{marks}</figcaption>"
-    return f'<figure class="{css}">{sheet.figure(key, label)}{caption}</figure>'
+    lines = "".join(f"<small>{html.escape(note)}</small>" for note in notes)
+    caption = f"<figcaption>{html.escape(caption)}{marks}{lines}</figcaption>"
+    title = f' title="{html.escape(label, quote=True)}"' if notes else ""
+    return f'<figure class="{css}"{title}>{sheet.figure(key, label)}{caption}</figure>'
 
 
 def measure_table(metrics, best):
     """Methods down, measures across, a bar behind each number; the row `best` stands out."""
     names = list(next(iter(metrics.values())))
-    head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in names)
+    head = ""
+    for name in names:
+        measure, at, depth = name.partition("@")
+        head += f'<th scope="col">{html.escape(SPELLED.get(measure, measure))}<wbr>{at}{depth}</th>'
     rows = []
     for method, values in metrics.items():
         cells = "".join(
@@ -99,7 +109,7 @@ def time_bars(seconds):
 
 def loss_curve(losses, chance, chance_label):
     """The loss against the step as SVG, every step faint and a running mean strong; `chance` is the collapsed loss."""
-    width, height, left, bottom, top = 640, 260, 48, 40, 14
+    width, height, left, bottom, top = 640, 260, 48, 46, 14
     losses = np.asarray(losses, float)
     window = max(1, len(losses) // 40)
     smooth = np.convolve(losses, np.ones(window) / window, mode="valid")
@@ -120,16 +130,22 @@ def loss_curve(losses, chance, chance_label):
         _, y = place(0, value).split(",")
         ticks.append(f"<line class=grid x1={left} x2={width - 12} y1={y} y2={y} />")
         ticks.append(f"<text x={left - 6} y={y} text-anchor=end dominant-baseline=middle>{value:.1f}</text>")
-        step = round((len(losses) - 1) * i / 4)
+    for step in sorted({round((len(losses) - 1) * i / 4) for i in range(5)}):
         x, _ = place(step, 0).split(",")
-        ticks.append(f"<text x={x} y={height - bottom + 16} text-anchor={'end' if i == 4 else 'middle'}>{step}</text>")
+        anchor = "end" if step and step == len(losses) - 1 else "middle"
+        ticks.append(f"<text x={x} y={height - bottom + 18} text-anchor={anchor}>{step + 1}</text>")
+    dots = ""
+    if len(losses) < 12:  # lines of so few points would hardly be seen
+        points = (place(i, loss).split(",") for i, loss in enumerate(losses))
+        dots = "".join(f"<circle class=dot cx={x} cy={y} r=4 />" for x, y in points)
     return (
         f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="loss against training step">{"".join(ticks)}'
         f"<text x={width / 2} y={height - 6} text-anchor=middle>training step</text>"
-        f'<text transform="translate(11 {height / 2 - 10}) rotate(-90)" text-anchor=middle>loss (nats)</text>'
+        f'<text class=upright transform="translate(11 {height / 2 - 10}) rotate(-90)" text-anchor=middle>'
+        "loss (nats)</text>"
         f'<polyline class=chance points="{chance_from} {chance_to}" />'
         f"<text x={cx} y={float(cy) - 6} text-anchor=end>{html.escape(chance_label)}</text>"
-        f'<polyline class=faint points="{faint}" /><polyline class=strong points="{strong}" /></svg>'
+        f'<polyline class=faint points="{faint}" /><polyline class=strong points="{strong}" />{dots}</svg>'
     )
 
 
