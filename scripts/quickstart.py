@@ -61,6 +61,7 @@ class Collection(NamedTuple):
     top_grade: int
     grade_names: tuple  # from 0 upwards
     relevant: int  # the least grade that counts as a hit
+    notes: tuple = ()  # lines to print
 
 
 CATALOGUE = Settings(64, 24, (16, 32, 64), 64, 3e-3, 0.1, {
@@ -74,6 +75,11 @@ CHARACTERS = Settings(56, 32, (32, 64, 128), 256, 2e-3, 0.2, {
     "crop_area": (0.5, 1.0), "flip_probability": 0.0, "jitter_probability": 0.0, "grey_probability": 0.0,
     "rotation": 15.0,
 })  # fmt: skip
+SETTINGS = {  # of what --data names; a folder or zip is PHOTOGRAPHS
+    "synthetic": CATALOGUE, "clothing": PHOTOGRAPHS, "cifar10": SMALL_PHOTOGRAPHS, "omniglot": CHARACTERS,
+}  # fmt: skip
+MOST_SEARCHED = 5000  # of a larger test split so many are drawn: to rank raw pixels for mAP is what takes long
+MOST_QUERIES = 1000  # of those searched
 
 
 def synthetic(items, views, seed, progress):
@@ -98,8 +104,14 @@ def synthetic(items, views, seed, progress):
     )
 
 
-def labelled(title, train, test):
+def labelled(title, train, test, seed):
     """Photographs with class labels: the labels grade the results and are not used in training."""
+    notes = [f"skipped {name}: {reason}" for name, reason in (*train.skipped, *test.skipped)]
+    if len(test.labels) > MOST_SEARCHED:
+        title += f" (drawn from {len(test.labels):,})"
+        notes.append(f"{MOST_SEARCHED:,} of the {len(test.labels):,} test pictures are searched")
+        rows = np.sort(np.random.default_rng([seed, 4]).permutation(len(test.labels))[:MOST_SEARCHED])
+        test = test._replace(images=test.images[rows], labels=test.labels[rows])
     return Collection(
         title,
         train.images,
@@ -110,6 +122,7 @@ def labelled(title, train, test):
         1,
         ("another class", "same class"),
         1,
+        tuple(notes),
     )
 
 
@@ -127,27 +140,25 @@ def folder(path, settings, seed, progress):
         raise ValueError(f"--data {path}: expected at least two pictures to train on and two to search")
     if np.bincount(test.labels).max() < 2:
         raise ValueError(f"--data {path}: expected two pictures or more of a class among those that are searched")
-    for name, reason in (*train.skipped, *test.skipped):
-        print(f"skipped {name}: {reason}")
-    return labelled(Path(path).name, train, test)
+    return labelled(Path(path).resolve().name, train, test, seed)
 
 
-def load(source, items, views, seed, progress):
-    """(Collection, Settings) of a --data argument."""
+def load(source, settings, items, views, seed, progress):
+    """The Collection of a --data argument."""
     if source == "synthetic":
-        return synthetic(items, views, seed, progress), CATALOGUE
+        return synthetic(items, views, seed, progress)
     if source == "clothing":
-        size = PHOTOGRAPHS.stored
+        size = settings.stored
         sets = (data.clothing(split, size, mode="letterbox", progress=progress) for split in ("train", "test"))
-        return labelled("photographs of clothes", *sets), PHOTOGRAPHS
+        return labelled("clothes", *sets, seed)
     if source == "cifar10":
         sets = (data.cifar10(split, progress=progress) for split in ("train", "test"))
-        return labelled("CIFAR-10 photographs", *sets), SMALL_PHOTOGRAPHS
+        return labelled("CIFAR-10", *sets, seed)
     if source == "omniglot":  # two background sets of different alphabets: the characters searched are new
         names = ("background_small1", "background_small2")
-        sets = (data.omniglot(name, size=CHARACTERS.stored, progress=progress) for name in names)
-        return labelled("Omniglot characters", *sets), CHARACTERS
-    return folder(source, PHOTOGRAPHS, seed, progress), PHOTOGRAPHS
+        sets = (data.omniglot(name, size=settings.stored, progress=progress) for name in names)
+        return labelled("Omniglot characters", *sets, seed)
+    return folder(source, settings, seed, progress)
 
 
 def pair_drawer(images, groups, settings, mean, std):
@@ -209,30 +220,32 @@ def train_encoder(images, groups, settings, *, steps=None, minutes=None, seed, p
 
 def describe(images, training, seed, progress):
     """{method: (n, d) descriptors} of every method that is compared."""
-    encoder = training.encoder
-    pixels = preprocess(images, encoder.size, encoder.mean, encoder.std).reshape(len(images), -1)
+    encoder, n = training.encoder, len(images)
+    pixels = preprocess(images, encoder.size, encoder.mean, encoder.std).reshape(n, -1)
     return {
-        "random order": np.random.default_rng([seed, 2]).standard_normal((len(images), 32), dtype=np.float32),
+        "random order": np.random.default_rng([seed, 2]).standard_normal((n, 32), dtype=np.float32),
         "raw pixels": pixels,
         "colour histogram": colour_histogram(images),
-        "random encoder": embed(training.random_encoder, images),
-        "trained encoder": embed(encoder, images, progress=progress),
+        "random encoder": embed(training.random_encoder, images, progress=lambda done, _: progress(done, 2 * n)),
+        "trained encoder": embed(encoder, images, progress=lambda done, _: progress(n + done, 2 * n)),
     }
 
 
 @contextlib.contextmanager
 def compiling_meanwhile(args, stages):
-    """Let two other processes compile into Numba's cache while the pictures are drawn in the body, which needs none.
+    """Let two other processes compile into Numba's cache while the body makes or reads the pictures, which needs none.
 
     A compiled kernel and one from the cache give the same bits, so this saves time only; where it fails, the stages
     compile for themselves.
     """
-    if args.data != "synthetic" or args.items <= FEW_ITEMS or os.cpu_count() == 1:
+    few = args.data == "synthetic" and args.items <= FEW_ITEMS
+    if few or os.cpu_count() == 1:
         yield
         return
     start = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import quickstart; quickstart."
     nowhere = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    trials = [subprocess.Popen([sys.executable, "-c", start + call], **nowhere) for call in TRIALS]
+    calls = [f"{trial}({args.data!r})" for trial in ("try_training", "try_search")]
+    trials = [subprocess.Popen([sys.executable, "-c", start + call], **nowhere) for call in calls]
     try:
         yield
         with stages.stage("compilation, the rest of it"):
@@ -244,27 +257,28 @@ def compiling_meanwhile(args, stages):
             trial.wait()
 
 
-TRIALS = ("try_training()", "try_search()")
 FEW_ITEMS = 64  # collections of so few products compile as they go
 
 
-def trial_pictures():
+def trial_pictures(settings):
     """(n, h, w, 3) uint8 noise, enough of it for a whole batch."""
-    shape = (CATALOGUE.batch, CATALOGUE.stored, CATALOGUE.stored, 3)
+    shape = (settings.batch, settings.stored, settings.stored, 3)
     return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
 
-def try_training():
-    """One step of training on noise: what it takes is compiled and in the cache."""
-    train_encoder(trial_pictures(), None, CATALOGUE, steps=1, seed=0, progress=lambda *_: None)
+def try_training(source):
+    """One step of training on noise as --data SOURCE takes it: what it needs is compiled and in the cache."""
+    settings = SETTINGS.get(source, PHOTOGRAPHS)
+    train_encoder(trial_pictures(settings), None, settings, steps=1, seed=0, progress=lambda *_: None)
 
 
-def try_search():
+def try_search(source):
     """Views, embeddings and rankings of noise, likewise."""
-    pictures = trial_pictures()
-    simclr_views(pictures, np.random.default_rng(0), size=CATALOGUE.size, **CATALOGUE.views)
-    params, state = resnet_init(widths=CATALOGUE.widths, blocks=1, embedding=EMBEDDING, seed=0)
-    encoder = make_encoder(params, state, size=CATALOGUE.size, mean=(0.5,) * 3, std=(0.25,) * 3, mode="letterbox")
+    settings = SETTINGS.get(source, PHOTOGRAPHS)
+    pictures = trial_pictures(settings)
+    simclr_views(pictures, np.random.default_rng(0), size=settings.size, **settings.views)
+    params, state = resnet_init(widths=settings.widths, blocks=1, embedding=EMBEDDING, seed=0)
+    encoder = make_encoder(params, state, size=settings.size, mean=(0.5,) * 3, std=(0.25,) * 3, mode="letterbox")
     for descriptors in describe(pictures, Training(encoder, encoder, None, 0.0), 0, lambda *_: None).values():
         rank(descriptors, np.arange(len(pictures)))
 
@@ -283,8 +297,10 @@ class Outcome(NamedTuple):
 
 def run(args, stages):
     """All stages but the report."""
+    settings = SETTINGS.get(args.data, PHOTOGRAPHS)
     with compiling_meanwhile(args, stages), stages.stage("pictures", "pic") as progress:
-        collection, settings = load(args.data, args.items, args.views, args.seed, progress)
+        collection = load(args.data, settings, args.items, args.views, args.seed, progress)
+    print(*collection.notes, sep="\n", end="\n" if collection.notes else "")
     steps, minutes = args.steps, args.minutes
     if steps is None and minutes is None:
         steps, minutes = (STEPS, None) if args.data == "synthetic" else (None, 10.0)
@@ -309,7 +325,6 @@ def run(args, stages):
 
 EMBEDDING = 128  # dimensions
 STEPS = 200  # of the synthetic catalogue's training: two slow cores take less than a minute
-MOST_QUERIES = 1000  # of a larger test split so many are drawn as queries
 SHOWN = 10  # results a query on the page
 
 
@@ -359,12 +374,10 @@ def arguments():
     parser.add_argument("--out", type=Path, default=Path("out"), help="where the results go (default: out)")
     parser.add_argument("--json", type=Path, help="also record the figures and the machine here")
     args = parser.parse_args()
-    for name, least in (("items", 8), ("views", 2), ("steps", 1), ("seed", 0)):
-        value = getattr(args, name)
-        if value is not None and value < least:
-            parser.error(f"--{name}: expected at least {least}, got {value}")
-    if args.minutes is not None and not 0 < args.minutes < 1e6:
-        parser.error(f"--minutes: expected a time above 0, got {args.minutes}")
+    parser.at_least(args, items=8, views=2, steps=1, seed=0)
+    parser.a_time(args)
+    if args.data not in SETTINGS and not Path(args.data).exists():
+        parser.error(f"--data: expected {', '.join(SETTINGS)}, a folder or a zip, got {args.data}")
     if args.minutes is not None and args.steps is not None:
         parser.error("--minutes and --steps: expected only one of them")
     return parser, args

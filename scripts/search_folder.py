@@ -10,7 +10,8 @@ writes the result page (--out).
 """
 
 import html
-from pathlib import Path
+from functools import partial
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from command_line import Parser, Stages, check_writable, one_line_errors
@@ -33,6 +34,7 @@ from refimpl.serving import (
     update_table,
 )
 
+MOST_ON_PAGE = 200  # of the results; the printed table has all
 TRAINING_PICTURES = 4000  # at most so many of the folder's pictures are trained on
 
 
@@ -79,7 +81,8 @@ def updated_index(args, encoder, stages):
     if table is None or table.encoder != mark:  # embeddings of another encoder are not comparable
         table = empty_table(mark, len(encoder.weights["head/bias"]))
     with stages.stage("indexing", "pic") as progress:
-        indexed = update_table(table, args.folder, encoder, progress=progress)
+        keep = partial(save_table, path)
+        indexed = update_table(table, args.folder, encoder, progress=progress, keep=keep)
     if indexed.embedded or indexed.removed or not path.exists():
         save_table(path, indexed.table)
     _, embedded, kept, removed, _ = indexed
@@ -91,23 +94,24 @@ def updated_index(args, encoder, stages):
     return indexed.table
 
 
-def write_result_page(path, args, query, names, scores):
+def write_result_page(path, args, query, names, scores, total):
     """The query and what was found, as one self-contained page."""
-    sheet = Sheet(cell=160)
-    sheet.add("query", query)
+    sheet = Sheet(cell=240)
+    sheet.add(None, query)
     tiles = []
-    for rank, (name, score) in enumerate(zip(names, scores), 1):
+    for rank, (name, score) in enumerate(zip(names[:MOST_ON_PAGE], scores), 1):
         sheet.add(name, decode(args.folder / name))
-        tiles.append(picture_card(sheet, name, f"{rank}. {name} · {score:.3f}", label=name))
-    part = f", the part {args.crop}" if args.crop else ""
+        file = PurePosixPath(name)
+        notes = [file.name, *([] if file.parent == PurePosixPath() else [str(file.parent)])]
+        tiles.append(picture_card(sheet, name, f"{rank} · {score:.3f}", label=name, notes=notes))
+    part = f"the part {args.crop} of " if args.crop else ""
     header = (
-        f"<h1>Pictures like {html.escape(args.query.name)}</h1><p>The {len(names)} most similar of "
-        f"{html.escape(str(args.folder))}{part}. The number is the cosine similarity of the embeddings.</p>"
+        f"<div class=asked>{picture_card(sheet, None, '', label=args.query.name)}<div><h1>Pictures like this</h1>"
+        f"<p>The query is {part}{html.escape(args.query.name)}. Searched: {total:,} pictures in "
+        f"{html.escape(str(args.folder))}.</p></div></div>"
     )
-    sections = [
-        section("Query", "", f"<div class=tiles>{picture_card(sheet, 'query', args.query.name, label='query')}</div>"),
-        section("Found", "Most similar first.", f"<div class=tiles>{''.join(tiles)}</div>"),
-    ]
+    lead = f"The {len(tiles)} most similar, best first. The number is the cosine similarity of the embeddings."
+    sections = [section("Found", lead, f"<div class=tiles>{''.join(tiles)}</div>")]
     write_page(path, f"Pictures like {args.query.name}", header, sections, sheet, "")
 
 
@@ -125,12 +129,8 @@ def arguments():
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     args.index = args.index or args.folder / ".refimpl-index"
-    if args.k < 1:
-        parser.error(f"-k: expected at least 1, got {args.k}")
-    if args.seed < 0:
-        parser.error(f"--seed: expected at least 0, got {args.seed}")
-    if not 0 < args.minutes < 1e6:
-        parser.error(f"--minutes: expected a time above 0, got {args.minutes}")
+    parser.at_least(args, k=1, seed=0)
+    parser.a_time(args)
     if args.train and args.encoder is not None:
         parser.error("--train and --encoder: expected only one of them")
     if not args.folder.is_dir():
@@ -161,7 +161,7 @@ def main():
         print(f"\n{'rank':>4}  {'cosine':>6}  picture")
         for rank, (name, score) in enumerate(zip(names, scores), 1):
             print(f"{rank:>4}  {score:>6.3f}  {name}")
-        write_result_page(args.out, args, query, names, scores)
+        write_result_page(args.out, args, query, names, scores, len(table.names))
     print(f"\nopen {args.out}")
 
 
