@@ -26,7 +26,6 @@ With --json, rows of parts that were not run stay. --data reads vectors (n, d) f
 as queries; the rows are then about these.
 """
 
-import argparse
 import gc
 import importlib.metadata
 import json
@@ -38,6 +37,7 @@ from pathlib import Path
 import numpy as np
 from ann_contenders import OURS, PEERS, K, ours
 from benchmark_ann_trees import Table, embeddings, environment, has, medians, seconds
+from command_line import Parser, check_writable, one_line_errors
 
 from refimpl.ann import ExactIndex, HNSWIndex, IVFIndex, IVFPQIndex, kmeans, knn_recall
 from refimpl.files import atomic_write
@@ -268,7 +268,7 @@ def read_vectors(path):
     """vectors and 2,000 queries set aside (a tenth, if there are few), float32."""
     data = np.load(path, allow_pickle=False)
     if data.ndim != 2 or len(data) < 1000:
-        raise SystemExit(f"--data: expected vectors (n, d), n >= 1000, got shape {data.shape}")
+        raise ValueError(f"--data: expected vectors (n, d), n >= 1000, got shape {data.shape}")
     data = np.ascontiguousarray(data, np.float32)
     aside, count = np.random.default_rng(0).permutation(len(data)), min(2000, len(data) // 10)
     return data[np.sort(aside[count:])], data[aside[:count]]
@@ -294,7 +294,7 @@ def peer_versions():
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--peers", action="store_true", help="run the other libraries too")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the rows there")
     parser.add_argument("--only", help=f"some of {','.join(BENCHMARKS)}")
@@ -305,7 +305,12 @@ def main():
     chosen = options.only.split(",") if options.only else list(BENCHMARKS)
     if not set(chosen) <= set(BENCHMARKS):
         parser.error(f"--only: expected some of {','.join(BENCHMARKS)}, got {options.only}")
-    vectors, queries = read_vectors(options.data) if options.data else embeddings(200_000, 2000, 0)
+    parser.at_least(options, repeats=1)
+    for name, path in (("--json", options.json), ("--plot", options.plot)):
+        if path is not None:
+            check_writable(parser, name, path)
+    with one_line_errors(parser):
+        vectors, queries = read_vectors(options.data) if options.data else embeddings(200_000, 2000, 0)
     truth = ExactIndex().fit(vectors).search(queries, 10).ids
     if options.peers and not (has("faiss") and has("sklearn")):
         print("not installed, skipped:", ", ".join(name for name in ("faiss", "sklearn") if not has(name)))

@@ -15,7 +15,6 @@ growth    time of a query against the number of vectors, 10,000 to 1,000,000: th
           squares on the logarithms.
 """
 
-import argparse
 import importlib.metadata
 import importlib.util
 import json
@@ -32,6 +31,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np  # noqa: E402
+from command_line import Parser, check_writable  # noqa: E402
 
 from refimpl.ann import HammingIndex, KDTreeIndex, LSHIndex, RPForestIndex  # noqa: E402
 from refimpl.ann.bits import pack_lanes  # noqa: E402
@@ -290,7 +290,7 @@ def environment():
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--peers", action="store_true", help="measure other libraries too, where installed")
     parser.add_argument("--json", type=Path, help="write the rows to this file; rows of other parts there stay")
     parser.add_argument("--only", default=",".join(BENCHMARKS), help="parts, separated by commas")
@@ -300,6 +300,9 @@ def main():
     for name in parts:
         if name not in BENCHMARKS:
             parser.error(f"--only: expected some of {', '.join(BENCHMARKS)}, got {name}")
+    parser.at_least(options, repeats=1)
+    if options.json is not None:
+        check_writable(parser, "--json", options.json)
     missing = [name for name in ("scipy", "pykdtree", "faiss", "annoy") if not has(name)]
     if options.peers and missing:
         print("not installed, skipped:", ", ".join(missing))

@@ -11,7 +11,6 @@ time counted on both sides, and one without it. With --json, a bar chart is writ
 What is compared: MRR, mAP, precision@10, recall@10, nDCG@10, and before anything is timed, that the values agree.
 """
 
-import argparse
 import importlib.metadata
 import importlib.util
 import json
@@ -29,6 +28,7 @@ os.environ.setdefault("NUMBA_NUM_THREADS", "2")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np  # noqa: E402
+from command_line import Parser, check_writable  # noqa: E402
 
 from refimpl import metrics  # noqa: E402
 from refimpl.files import atomic_write  # noqa: E402
@@ -305,7 +305,7 @@ def draw(rows, path):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--peers", action="store_true", help="also time ranx and pytrec_eval, where installed")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the rows there, and a chart beside it")
     parser.add_argument("--queries", type=int, default=10000)
@@ -314,8 +314,9 @@ def main():
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    if min(args.queries, args.repeats) < 1 or args.depth < 10 or args.relevant < 2:
-        parser.error("expected at least 1 query, 1 repeat, 10 results and 2 relevant documents")
+    parser.at_least(args, queries=1, depth=10, relevant=2, repeats=1, seed=0)
+    if args.json is not None:
+        check_writable(parser, "--json", args.json)
     if args.peers:
         for name in ("ranx", "pytrec_eval"):
             if not has(name):

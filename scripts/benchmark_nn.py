@@ -18,8 +18,10 @@ import subprocess
 import sys
 import time
 from functools import partial
+from pathlib import Path
 
 import numpy as np
+from command_line import Parser, check_writable
 
 THREADS = 2
 SECONDS = 12  # that the repeats of a row's runs may take together
@@ -28,14 +30,17 @@ SKIPPED = []
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = Parser(__doc__)
     parser.add_argument("--peers", action="store_true", help="compare with torch")
     parser.add_argument("--compile", action="store_true", help="also torch.compile (takes a minute to compile)")
-    parser.add_argument("--json", metavar="PATH", help="write the rows here")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="write the rows here")
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--only", help="run the rows whose name contains this")
     parser.add_argument("--memory", choices=["ours", "torch"], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    parser.at_least(arguments, repeats=1)
+    if arguments.json is not None:
+        check_writable(parser, "--json", arguments.json)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # the threads of one library do not spin while the other runs
     import numba
 

@@ -66,10 +66,7 @@ def main():
     parser.add_argument("--items", type=int, default=480, help="products rendered (default 480)")
     parser.add_argument("--steps", type=int, default=150, help="of each training (default 150)")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each kind (default 3)")
-    args = parse(parser)
-    for name, least in (("items", 16), ("seeds", 1)):
-        if getattr(args, name) < least:
-            parser.error(f"--{name}: expected at least {least}, got {getattr(args, name)}")
+    args = parse(parser, items=16, steps=1, seeds=1)
     seeds = tuple(range(args.seed, args.seed + args.seeds))
     options = Options(args.items, args.steps, args.seed, seeds, args.checkpoint)
     stages, results = Stages(), {}

@@ -3,10 +3,10 @@
 python scripts/catalogue_sheet.py
 """
 
-import argparse
 from pathlib import Path
 
 import numpy as np
+from command_line import Parser, check_writable, one_line_errors
 from PIL import Image
 
 from refimpl.data import COLOURS, FAMILIES, render_catalogue
@@ -35,22 +35,27 @@ def view_sheet(rows, seed):
     return Image.fromarray(items.transpose(0, 2, 1, 3, 4).reshape(rows * TILE, len(FAMILIES) * TILE, 3))
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent.parent / "docs" / "results" / "catalogue.png")
-    parser.add_argument("--seed", type=int, default=7)
-    arguments = parser.parse_args()
-    if arguments.seed < 0:
-        parser.error(f"--seed: expected an integer >= 0, got {arguments.seed}")
-    top, bottom = product_sheet(5, arguments.seed), view_sheet(5, arguments.seed)
+def draw(path, seed):
+    """Both sheets, one above the other, as a PNG."""
+    top, bottom = product_sheet(5, seed), view_sheet(5, seed)
     sheet = Image.new("RGB", (top.width, top.height + TILE // 6 + bottom.height), PAPER)
     sheet.paste(top, (0, 0))
     sheet.paste(bottom, (0, top.height + TILE // 6))
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
     # 256 colours of its own keep the file small; the picture is for people to look at.
     colours = sheet.quantize(256, Image.Quantize.MEDIANCUT)
-    sheet.quantize(palette=colours, dither=Image.Dither.FLOYDSTEINBERG).save(arguments.out, optimize=True)
-    print(f"{arguments.out}: {sheet.width} x {sheet.height}, {arguments.out.stat().st_size // 1000} kB")
+    sheet.quantize(palette=colours, dither=Image.Dither.FLOYDSTEINBERG).save(path, optimize=True)
+    print(f"{path}: {sheet.width} x {sheet.height}, {path.stat().st_size // 1000} kB")
+
+
+def main():
+    parser = Parser(__doc__)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent.parent / "docs" / "results" / "catalogue.png")
+    parser.add_argument("--seed", type=int, default=7)
+    arguments = parser.parse_args()
+    parser.at_least(arguments, seed=0)
+    check_writable(parser, "--out", arguments.out)
+    with one_line_errors(parser):
+        draw(arguments.out, arguments.seed)
 
 
 if __name__ == "__main__":

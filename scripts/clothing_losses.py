@@ -310,11 +310,9 @@ def main():
     parser.add_argument("--batch", type=int, default=100, help="pictures in a batch, 20 or more (default 100)")
     parser.add_argument("--seeds", type=int, default=3, help="from --seed on (default 3)")
     parser.add_argument("--losses", nargs="+", choices=CONTENDERS, default=list(CONTENDERS), metavar="NAME")
-    args = parse(parser)
+    args = parse(parser, steps=1, seeds=1)
     if args.batch < 2 * CLASSES or args.batch % (2 * CLASSES):
         parser.error(f"--batch: expected a multiple of {2 * CLASSES}, got {args.batch}")
-    if args.seeds < 1:
-        parser.error(f"--seeds: expected at least 1, got {args.seeds}")
     stages = Stages()
     with one_line_errors(parser):
         with stages.stage("pictures", "pic") as progress:

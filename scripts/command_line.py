@@ -6,8 +6,6 @@ import sys
 import tempfile
 import time
 
-from tqdm import tqdm
-
 
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser whose errors are one line on stderr and exit status 2; its help shows the description as is."""
@@ -18,7 +16,20 @@ class Parser(argparse.ArgumentParser):
             stream.reconfigure(errors="backslashreplace")  # a file's name need not be text that a terminal can show
 
     def error(self, message):
-        self.exit(2, f"{self.prog}: error: {message}\n")
+        self.exit(2, f"{self.prog}: error: {' '.join(str(message).split())}\n")
+
+    def at_least(self, args, **least):
+        """End with an error if one of these arguments was given and is less."""
+        for name, bound in least.items():
+            value = getattr(args, name)
+            if value is not None and value < bound:
+                self.error(f"{'-' if len(name) == 1 else '--'}{name}: expected at least {bound}, got {value}")
+
+    def a_time(self, args, name="minutes"):
+        """End with an error if this argument was given and is no time that a training could take."""
+        value = getattr(args, name)
+        if value is not None and not 0 < value < 1e6:  # so written that nan is none
+            self.error(f"--{name}: expected a time above 0, got {value}")
 
 
 @contextlib.contextmanager
@@ -26,8 +37,8 @@ def one_line_errors(parser):
     """Bad input found while running ends like a bad argument: one line, exit status 2, no traceback."""
     try:
         yield
-    except (ValueError, OSError, FloatingPointError) as error:
-        parser.error(" ".join(str(error).split()))
+    except (ValueError, OSError, FloatingPointError, MemoryError) as error:
+        parser.error(error)
     except KeyboardInterrupt:
         parser.exit(130, f"\n{parser.prog}: interrupted\n")
 
@@ -53,6 +64,8 @@ class Stages:
     @contextlib.contextmanager
     def stage(self, name, unit="it"):
         """Yields progress(done, total, note=None), which moves the bar of this stage."""
+        from tqdm import tqdm  # here, as the benchmarks parse arguments and draw no bars
+
         bar = tqdm(desc=f"{name:<28}", unit=unit, file=sys.stdout, mininterval=0.2, dynamic_ncols=True)
 
         def progress(done, total, note=None):

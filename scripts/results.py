@@ -10,7 +10,7 @@ import numba
 import numpy as np
 import PIL
 import scipy
-from command_line import Parser
+from command_line import Parser, check_writable
 
 import refimpl
 from refimpl.files import atomic_write
@@ -28,14 +28,15 @@ def arguments(description, name, minutes):
     return parser
 
 
-def parse(parser):
+def parse(parser, **least):
+    """The arguments, checked; `least` are the lower bounds of the script's own. What cannot be written is told now."""
     args = parser.parse_args()
-    if not 0 < getattr(args, "minutes", 1) < 1e6:
-        parser.error(f"--minutes: expected a time above 0, got {args.minutes}")
-    for name, least in (("seed", 0), ("steps", 1), ("pictures", 2)):
-        value = getattr(args, name, None)
-        if value is not None and value < least:
-            parser.error(f"--{name}: expected at least {least}, got {value}")
+    parser.at_least(args, seed=0, **least)
+    if hasattr(args, "minutes"):
+        parser.a_time(args)
+    check_writable(parser, "--json", args.json)
+    if args.checkpoint is not None:
+        check_writable(parser, "--checkpoint", args.checkpoint / "checkpoint.npz")
     return args
 
 

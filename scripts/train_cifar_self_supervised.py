@@ -76,7 +76,7 @@ def main():
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--ablations", action="store_true", help="MoCo at a small budget instead; no test split")
     parser.add_argument("--pictures", type=int, help="use so many training and test pictures (for a quick look)")
-    args = parse(parser)
+    args = parse(parser, pictures=2)
     if args.ablations and args.json.name == "train_cifar_self_supervised.json":
         args.json = args.json.with_name("train_cifar_moco_ablations.json")
     stages, results, lines = Stages(), {}, {}

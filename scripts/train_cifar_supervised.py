@@ -66,7 +66,7 @@ def main():
     parser = arguments(__doc__, "train_cifar_supervised", 60)
     parser.add_argument("--validate", action="store_true", help="hold out training pictures; no test split")
     parser.add_argument("--pictures", type=int, help="use so many training and test pictures (for a quick look)")
-    args = parse(parser)
+    args = parse(parser, pictures=2)
     stages = Stages()
     with one_line_errors(parser):
         with stages.stage("pictures", "pic") as progress:

@@ -26,7 +26,7 @@ from typing import NamedTuple
 import numpy as np
 from arithmetic import training_cost
 from cifar import is_jpeg, pictures, settled, shuffled
-from command_line import Stages, one_line_errors
+from command_line import Stages, check_writable, one_line_errors
 from results import arguments, checkpoint, figure, parse, record, smoothed, step_printer
 from retrieval import means, measure, rank
 
@@ -219,7 +219,9 @@ def main():
     parser.add_argument("--pictures", type=int, help="at most so many of a source and a test (for a quick look)")
     parser.add_argument("--without", choices=("cifar10", "clothing", "catalogue"), help="leave a source out")
     parser.add_argument("--weights", type=Path, help="write the encoder here")
-    args = parse(parser)
+    args = parse(parser, steps=1, items=32, pictures=2)
+    if args.weights is not None:
+        check_writable(parser, "--weights", args.weights)
     stages = Stages()
     with one_line_errors(parser):
         with stages.stage("pictures"):

@@ -1,5 +1,6 @@
 """The scripts as people run them: whole, small, in processes of their own."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -82,32 +83,118 @@ def test_search_folder_finds_the_picture_and_embeds_only_once(tmp_path):
     assert "building it anew" in third.stdout and "8 embedded, 0 kept" in third.stdout
 
 
-@pytest.mark.parametrize(
-    "script, arguments, words",
-    [
-        ("quickstart.py", ["--minutes", "-1"], "--minutes"),
-        ("quickstart.py", ["--minutes", "x"], "--minutes"),
-        ("quickstart.py", ["--minutes", "1", "--steps", "1"], "only one of them"),
-        ("quickstart.py", ["--seed", "-1"], "--seed"),
-        ("omniglot_one_shot.py", ["--minutes", "0"], "--minutes"),
-        ("train_cifar_self_supervised.py", ["--methods", "none"], "--methods"),
-        ("train_cifar_supervised.py", ["--seed", "-1"], "--seed"),
-        ("quickstart.py", ["--data", "no/such/folder", "--out", "{tmp}"], "no/such/folder"),
-        ("search_folder.py", ["no/such/folder", "--query", "x.png"], "no/such/folder: no such folder"),
-        ("search_folder.py", ["{tmp}", "--query", "{tmp}/none.png"], "none.png"),
-        ("search_folder.py", ["{tmp}"], "--query"),
-        ("quickstart.py", ["--out", "{tmp}/file"], "--out"),
-        ("quickstart.py", ["--json", "{tmp}", "--out", "{tmp}/out"], "--json"),
-        ("quickstart.py", ["--data", "{tmp}/pictures", "--steps", "1", "--out", "{tmp}/out"], "of a class"),
-        ("search_folder.py", ["{tmp}", "--query", "{tmp}/pictures/test/cats/0.png", "--out", "{tmp}"], "--out"),
-        ("search_folder.py", ["{tmp}", "--query", "x.png", "--crop", "1,2,3"], "--crop: expected X,Y,W,H"),
-        ("search_folder.py", ["{tmp}", "--query", "x.png", "-k", "0"], "-k: expected at least 1"),
-    ],
-)
-def test_wrong_arguments_end_in_one_line(tmp_path, script, arguments, words):
-    (tmp_path / "file").write_text("not a folder")
-    for split in ("train", "test"):  # one picture a class: no query has anything to find
-        write_folder(tmp_path / "pictures" / split, count=1)
-    done = run(script, *(argument.replace("{tmp}", str(tmp_path)) for argument in arguments), status=2)
-    lines = done.stderr.strip().splitlines()
-    assert len(lines) == 1 and words in lines[0] and "Traceback" not in done.stderr
+def test_a_wrong_argument_ends_the_process_with_one_line(tmp_path):
+    done = run("quickstart.py", "--minutes", "nan", status=2)
+    assert len(done.stderr.splitlines()) == 1 and "--minutes: expected a time above 0" in done.stderr
+
+
+PICTURE = "{tmp}/one/test/cats/0.png"
+SEARCH = ["{tmp}/one", "--query", PICTURE, "--out", "{tmp}/page.html"]
+OUT = ["--out", "{tmp}/out"]
+WRONG = [
+    ("quickstart", ["--minutes", "-1"], "--minutes"),
+    ("quickstart", ["--minutes", "x"], "--minutes"),
+    ("quickstart", ["--minutes", "0"], "--minutes"),
+    ("quickstart", ["--minutes", "inf"], "--minutes"),
+    ("quickstart", ["--minutes", "1", "--steps", "1"], "only one of them"),
+    ("quickstart", ["--steps", "0"], "--steps: expected at least 1, got 0"),
+    ("quickstart", ["--steps", "1.5"], "--steps"),
+    ("quickstart", ["--items", "3"], "--items: expected at least 8, got 3"),
+    ("quickstart", ["--views", "-2"], "--views"),
+    ("quickstart", ["--seed", "-1"], "--seed"),
+    ("quickstart", ["--data", "no/such/folder", *OUT], "no/such/folder"),
+    ("quickstart", ["--data", "{tmp}/file", *OUT], "expected a folder or a zip archive"),
+    ("quickstart", ["--data", "{tmp}/empty", *OUT], "found none"),
+    ("quickstart", ["--data", "{tmp}/broken", *OUT], "not one readable picture"),
+    ("quickstart", ["--data", "{tmp}/one/test/cats", *OUT], "expected SPLIT/CLASS/IMAGE or CLASS/IMAGE"),
+    ("quickstart", ["--data", "{tmp}/one", "--steps", "1", *OUT], "of a class"),
+    ("quickstart", ["--data", "clothing", *OUT], "not on this machine, and the download failed"),
+    ("quickstart", ["--data", "cifar10", *OUT], "not on this machine, and the download failed"),
+    ("quickstart", ["--data", "omniglot", *OUT], "not on this machine, and the download failed"),
+    ("quickstart", ["--out", "{tmp}/file"], "--out"),
+    ("quickstart", ["--json", "{tmp}", *OUT], "--json"),
+    ("search_folder", ["no/such/folder", "--query", "x.png"], "no/such/folder: no such folder"),
+    ("search_folder", ["{tmp}/file", "--query", "x.png"], "file: no such folder"),
+    ("search_folder", ["{tmp}/one"], "--query"),
+    ("search_folder", ["{tmp}/one", "--query", "{tmp}/none.png"], "none.png"),
+    ("search_folder", ["{tmp}/one", "--query", "{tmp}"], "directory"),
+    ("search_folder", ["{tmp}/one", "--query", "{tmp}/broken/cats/0.png"], "not a picture"),
+    ("search_folder", ["{tmp}/empty", *SEARCH[1:]], "expected at least one readable picture, found none"),
+    ("search_folder", ["{tmp}/broken", *SEARCH[1:]], "expected at least one readable picture, found none"),
+    ("search_folder", [*SEARCH, "--crop", "1,2,3"], "--crop: expected X,Y,W,H"),
+    ("search_folder", [*SEARCH, "--crop", "1,2,x,3"], "--crop: expected X,Y,W,H"),
+    ("search_folder", [*SEARCH, "--crop", "0,0,25,10"], "within 24x20 pixels, got 0,0,25,10"),
+    ("search_folder", [*SEARCH, "--crop", "0,0,0,10"], "within 24x20 pixels"),
+    ("search_folder", [*SEARCH, "--crop=-1,0,5,5"], "crop"),
+    ("search_folder", [*SEARCH, "-k", "0"], "-k: expected at least 1"),
+    ("search_folder", [*SEARCH, "-k", "many"], "-k"),
+    ("search_folder", [*SEARCH, "--minutes", "nan"], "--minutes"),
+    ("search_folder", [*SEARCH, "--seed", "-1"], "--seed"),
+    ("search_folder", [*SEARCH, "--encoder", "{tmp}/none.npz"], "no such encoder file"),
+    ("search_folder", [*SEARCH, "--encoder", "{tmp}/file"], "not an encoder file"),
+    ("search_folder", [*SEARCH, "--index", "{tmp}/file"], "--index"),
+    ("search_folder", [*SEARCH[:-1], "{tmp}"], "--out"),
+    ("omniglot_one_shot", ["--minutes", "0"], "--minutes"),
+    ("omniglot_one_shot", ["--json", "{tmp}/a.json", "--checkpoint", "{tmp}/file"], "--checkpoint"),
+    ("omniglot_one_shot", ["--json", "{tmp}/a.json"], "the download failed"),
+    ("train_cifar_self_supervised", ["--methods", "none"], "--methods"),
+    ("train_cifar_self_supervised", ["--json", "{tmp}/a.json"], "the download failed"),
+    ("train_cifar_supervised", ["--seed", "-1"], "--seed"),
+    ("train_cifar_supervised", ["--pictures", "1"], "--pictures"),
+    ("train_cifar_supervised", ["--json", "{tmp}"], "--json"),
+    ("train_cifar_supervised", ["--json", "{tmp}/a.json"], "the download failed"),
+    ("train_pretrained", ["--steps", "0"], "--steps"),
+    ("train_pretrained", ["--items", "0"], "--items"),
+    ("train_pretrained", ["--json", "{tmp}/a.json", "--weights", "{tmp}"], "--weights"),
+    ("train_pretrained", ["--json", "{tmp}/a.json"], "the download failed"),
+    ("clothing_losses", ["--batch", "7"], "--batch"),
+    ("clothing_losses", ["--seeds", "0"], "--seeds"),
+    ("clothing_losses", ["--json", "{tmp}/a.json"], "the download failed"),
+    ("book_claims", ["--items", "1"], "--items"),
+    ("book_claims", ["--claims", "none"], "--claims"),
+    ("catalogue_sheet", ["--seed", "-1"], "--seed"),
+    ("catalogue_sheet", ["--out", "{tmp}"], "--out"),
+    ("plot_ann_regions", ["--seed", "-1"], "--seed"),
+    ("plot_ann_regions", ["--out", "{tmp}/file/x.png"], "--out"),
+    ("benchmark_ann", ["--repeats", "0"], "--repeats"),
+    ("benchmark_ann", ["--only", "none"], "--only"),
+    ("benchmark_ann", ["--data", "{tmp}/none.npy"], "none.npy"),
+    ("benchmark_ann", ["--data", "{tmp}/file"], "file"),
+    ("benchmark_ann", ["--plot", "{tmp}"], "--plot"),
+    ("benchmark_ann_trees", ["--only", "none"], "--only"),
+    ("benchmark_ann_trees", ["--json", "{tmp}"], "--json"),
+    ("benchmark_metrics", ["--queries", "0"], "--queries: expected at least 1, got 0"),
+    ("benchmark_metrics", ["--json", "{tmp}/file/x.json"], "--json"),
+    ("benchmark_nn", ["--repeats", "-1"], "--repeats"),
+    ("benchmark_nn", ["--json", "{tmp}"], "--json"),
+]
+
+
+@pytest.fixture(scope="module")
+def wrong_files(tmp_path_factory):
+    """A file that is no folder, an empty folder, one of unreadable pictures, and one with one picture a class."""
+    tmp = tmp_path_factory.mktemp("wrong")
+    (tmp / "file").write_text("not a folder")
+    (tmp / "empty").mkdir()
+    (tmp / "broken" / "cats").mkdir(parents=True)
+    (tmp / "broken" / "cats" / "0.png").write_bytes(b"not a picture")
+    for split in ("train", "test"):  # no query has anything to find
+        write_folder(tmp / "one" / split, count=1)
+    return tmp
+
+
+@pytest.mark.parametrize("script, arguments, words", WRONG)
+def test_wrong_arguments_end_in_one_line(wrong_files, tmp_path, monkeypatch, capsys, script, arguments, words):
+    """In this process; an exception that is not SystemExit would be a traceback."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    monkeypatch.setenv("REFIMPL_DATA", str(tmp_path))  # no data sets, and no network
+    monkeypatch.setenv("REFIMPL_CACHE", str(tmp_path))
+    for scheme in ("http", "https"):
+        monkeypatch.setenv(f"{scheme}_proxy", "http://127.0.0.1:9")
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)  # quickstart starts no other processes then
+    filled = [argument.replace("{tmp}", str(wrong_files)) for argument in arguments]
+    monkeypatch.setattr(sys, "argv", [f"{script}.py", *filled])
+    with pytest.raises(SystemExit) as ended:
+        importlib.import_module(script).main()
+    lines = capsys.readouterr().err.splitlines()
+    assert ended.value.code == 2 and len(lines) == 1 and words in lines[0]
