@@ -22,8 +22,9 @@ What is coded is y: x itself, or x - c with lists; the direction u is always tha
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
+from ..threads import in_threads
 from ..validation import check_integer, check_number
 from .product_quantization import encode, split, train_codebooks
 
@@ -57,12 +58,12 @@ def anisotropic_loss(y, u, decoded, eta):
     return (r**2).sum(1) + (eta - 1) * (r * u).sum(1) ** 2
 
 
-@njit(cache=True, parallel=True)
-def _descend(y, u, codebooks, eta, sweeps, codes):
-    """INOUT codes (n, m). y, u (n, m width), padded with zeros."""
+@njit(cache=True, nogil=True)
+def _descend(first, last, y, u, codebooks, eta, sweeps, codes):
+    """INOUT codes (n, m), rows first to last - 1. y, u (n, m width), padded with zeros."""
     m, size, width = codebooks.shape
-    for i in prange(len(y)):
-        across, along = np.empty((m, size)), np.empty((m, size))  # |r_j|^2 and r_j.u_j of each entry
+    across, along = np.empty((m, size)), np.empty((m, size))  # |r_j|^2 and r_j.u_j of each entry
+    for i in range(first, last):
         p = 0.0
         for j in range(m):
             for c in range(size):
@@ -97,7 +98,8 @@ def anisotropic_codes(y, u, codebooks, eta, codes=None):
     began. eta = 1: the nearest entries. O(n d k).
     """
     codes = encode(y, codebooks) if codes is None else codes.copy()
-    _descend(_wide(y, codebooks), _wide(u, codebooks), codebooks, float(eta), SWEEPS, codes)
+    arguments = _wide(y, codebooks), _wide(u, codebooks), codebooks, float(eta), SWEEPS, codes
+    in_threads(len(y), _descend, *arguments, at_least=64)
     return codes
 
 

@@ -1,7 +1,7 @@
 """What the approximate indexes do with a candidate: measure it, and keep it if it is among the k best so far.
 
-Distances here are squared l2 in float32, summed in vector registers in an order of the compiler's choice: good for
-choosing k among the candidates. The index recomputes the distances of those k before it returns them.
+Most distances here are squared l2 in float32, summed in vector registers in an order of the compiler's choice: good
+for choosing k among the candidates. The distances of those k are recomputed before they are returned (`measure`).
 """
 
 import numpy as np
@@ -30,6 +30,44 @@ def dot(a, b):
 
 
 @njit(cache=True)
+def _distance(total, metric):
+    """The distance, from the sum that index.py defines."""
+    if metric == 2:
+        return np.float32(total)
+    return np.float32(np.sqrt(total)) if metric == 0 else np.float32(0.5 * total)
+
+
+@njit(cache=True)
+def measure(vectors, rows, count, query, metric, out):
+    """OUT out[i] = the distance of vectors[rows[i]], i < count, as index.py defines it: in float64, over j in order.
+
+    metric: 0 l2, 1 cosine, 2 ip. Four at a time: each sum waits for its last addition, but not for those of the others.
+    """
+    for first in range(0, count, 4):
+        last = min(first + 4, count) - 1
+        a, b, c, e = rows[first], rows[min(first + 1, last)], rows[min(first + 2, last)], rows[last]
+        s0 = s1 = s2 = s3 = 0.0
+        for j in range(len(query)):
+            q = np.float64(query[j])
+            w, x, y, z = vectors[a, j], vectors[b, j], vectors[c, j], vectors[e, j]
+            if metric == 2:
+                s0 -= w * q
+                s1 -= x * q
+                s2 -= y * q
+                s3 -= z * q
+            else:
+                s0 += (w - q) * (w - q)
+                s1 += (x - q) * (x - q)
+                s2 += (y - q) * (y - q)
+                s3 += (z - q) * (z - q)
+        out[first], out[last] = _distance(s0, metric), _distance(s3, metric)
+        if first + 1 < last:
+            out[first + 1] = _distance(s1, metric)
+        if first + 2 < last:
+            out[first + 2] = _distance(s2, metric)
+
+
+@njit(cache=True)
 def is_beyond(x, q, kth, error, metric):
     """Whether the distance of x and q is certainly above `kth`, by float32 sums, which are quick. False if in doubt.
 
@@ -48,7 +86,7 @@ def is_beyond(x, q, kth, error, metric):
 
 @njit(cache=True)
 def met_by_none(n):
-    """For each of n rows the last query that met it: -1. (A function, as Numba takes long over fills in a prange.)"""
+    """For each of n rows the last query that met it: -1."""
     return np.full(n, -1, np.int32)
 
 

@@ -15,9 +15,10 @@ threads by cutting the database into segments, whose lists are merged.
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from ..microkernel import COLUMNS, ROWS, tile_product
+from ..threads import in_threads
 from ..validation import check_number
 from .candidates import is_beyond, offer
 from .index import METRICS, Index, thread_count
@@ -57,8 +58,11 @@ def _score_limit(kth, square, error, metric):
 
 @njit(cache=True)
 def _take(tile, limits, first_query, first_row, table, asked, found, distances):
-    """Measure what is not below the limit in a tile of (bound of a score) - (limit). INOUT limits, found, distances."""
-    (vectors, ids, open_rows), (queries, squares, errors, metric) = table, asked
+    """Measure what is not below the limit in a tile of (bound of a score) - (limit) -> whether one has no limit yet.
+
+    INOUT limits (ROWS,), found, distances.
+    """
+    (vectors, ids, open_rows), (queries, squares, errors, metric), unlimited = table, asked, False
     for i in range(min(ROWS, len(queries) - first_query)):
         q = first_query + i
         for j in range(COLUMNS):
@@ -68,37 +72,40 @@ def _take(tile, limits, first_query, first_row, table, asked, found, distances):
             if not is_beyond(vectors[row], queries[q], distances[q, -1], errors[q], metric):
                 offer(distances[q], found[q], exact_distance(vectors[row], queries[q], metric), ids[row])
         limits[i] = _score_limit(distances[q, -1], squares[q], errors[q], metric)
+        unlimited = unlimited or limits[i] == -np.inf
+    return unlimited
 
 
-@njit(cache=True, parallel=True)
-def _search(panels, biases, projected, table, asked, found, distances):
+@njit(cache=True, nogil=True)
+def _search(first_task, last_task, panels, biases, projected, table, asked, found, distances):
     """OUT found (n, segments, k) = -1, distances = inf. `projected` as the panels, whole tiles.
 
+    A task is a segment for a block of queries.
     table = vectors, ids, open_rows; asked = queries, |shifted|^2, errors, metric.
     """
     n, segments, _ = found.shape
     d = panels.shape[1]
-    for task in prange((n + BLOCK - 1) // BLOCK * segments):
+    tile, limits = np.empty((ROWS, COLUMNS), np.float32), np.empty(BLOCK, np.float32)
+    unlimited = np.empty(BLOCK // ROWS, np.bool_)
+    for task in range(first_task, last_task):
         first, segment = task // segments * BLOCK, task % segments
         last = min(first + BLOCK, n)
-        tile = np.empty((ROWS, COLUMNS), np.float32)
-        limits, unlimited = np.full(BLOCK, np.inf, np.float32), np.ones(BLOCK // ROWS, np.bool_)
-        limits[: last - first] = -np.inf
+        for i in range(BLOCK):
+            limits[i], unlimited[i // ROWS] = -np.inf if i < last - first else np.inf, True
         for panel in range(len(panels) * segment // segments, len(panels) * (segment + 1) // segments):
             for start in range(first, last, ROWS):
                 at = start - first
                 start_tile(tile, 0, COLUMNS, biases, panel * COLUMNS, limits, at)
                 tile_product(projected, start * d, d, 1, panels, panel * d * COLUMNS, tile, 0, COLUMNS, d, True)
                 if unlimited[at // ROWS] or not all_negative(tile, 0, COLUMNS):
-                    own = limits[at : at + ROWS]
-                    _take(tile, own, start, panel * COLUMNS, table, asked, found[:, segment], distances[:, segment])
-                    unlimited[at // ROWS] = own.min() == -np.inf
+                    own, lists = limits[at : at + ROWS], (found[:, segment], distances[:, segment])
+                    unlimited[at // ROWS] = _take(tile, own, start, panel * COLUMNS, table, asked, *lists)
 
 
-@njit(cache=True, parallel=True)
-def _measure_all(vectors, queries, metric, distances):
-    """OUT distances (queries, vectors)."""
-    for i in prange(len(queries)):
+@njit(cache=True, nogil=True)
+def _measure_all(first, last, vectors, queries, metric, distances):
+    """OUT distances (queries, vectors), for the queries first to last - 1."""
+    for i in range(first, last):
         for row in range(len(vectors)):
             distances[i, row] = exact_distance(vectors[row], queries[i], metric)
 
@@ -114,7 +121,7 @@ def rank_all(vectors, ids, queries, k, metric):
     for first in range(0, len(queries), block):
         part = queries[first : first + block]
         distances = np.empty((len(part), len(vectors)), np.float32)
-        _measure_all(vectors, part, METRICS.index(metric), distances)
+        in_threads(len(part), _measure_all, vectors, part, METRICS.index(metric), distances, at_least=2)
         best = np.lexsort((np.broadcast_to(ids, distances.shape), distances))[:, :k]
         found[first : first + block] = ids[best]
         near[first : first + block] = np.take_along_axis(distances, best, 1)
@@ -146,7 +153,8 @@ class Packed:
         if n and len(self.vectors):
             table, asked = (self.vectors, self.ids, open_rows), (queries, squares, errors, self.metric)
             projected = whole_tiles(project(shifted, self.axes))
-            _search(self.panels, self.biases, projected, table, asked, found, distances)
+            arguments = self.panels, self.biases, projected, table, asked, found, distances
+            in_threads(-(-n // BLOCK) * segments, _search, *arguments, at_least=1)
         return found.reshape(n, -1), distances.reshape(n, -1)
 
 
@@ -187,7 +195,8 @@ class ExactIndex(Index):
         built = self._built
         if self._built_part is None:
             self._built_part = Packed(self._vectors[:built], self._ids[:built], self.metric)
-        self._tail = Packed(self._vectors[built:], self._ids[built:], self.metric)
+        if built < len(self._ids):
+            self._tail = Packed(self._vectors[built:], self._ids[built:], self.metric)
 
     def _nearest(self, queries, k, open_rows):
         n_open = np.count_nonzero(open_rows)

@@ -32,14 +32,14 @@ the second-level cache.
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
+from ..threads import in_threads
 from .bits import lowest_bit
 from .byte_shuffle import LANES, LARGEST, QUAD, block_scores, lanes_up_to, part_bytes, part_entries
 from .candidates import squared_distance
 from .kmeans import group_by_label
 
-CHUNK = 16  # queries of a task
 SLOTS = 32  # blocks of scores that wait to be cut: 8 KB with their rows, in the first-level cache
 
 
@@ -98,7 +98,9 @@ def make_tables(query, books, entries, widest, tables):
     widest[:] = 0
     for j in range(m):
         offset += part_entries(query, j * width, books, j * width * 16, width, entries, j * 16, widest)
-    largest = widest.max()
+    largest = np.float32(0)
+    for entry in widest:
+        largest = max(largest, entry)
     if not 0 < largest < np.inf:
         tables[:] = 0
         return np.float32(0), offset
@@ -194,7 +196,8 @@ def _scan_query(block_starts, packed, biases, lane_rows, centroids, books, query
             at = block * LANES
             near = block_scores(packed, at * 2 * quads, tables, quads, step, base, biases, at, limit, scores[used])
             if near:
-                rows[used] = lane_rows[block]
+                for lane in range(LANES):  # a loop, as Numba takes long over assigned rows
+                    rows[used, lane] = lane_rows[block, lane]
                 used += 1
                 if used == slots:
                     limit, kept = cut(scores, rows, used, r, most)
@@ -202,25 +205,23 @@ def _scan_query(block_starts, packed, biases, lane_rows, centroids, books, query
     _, kept = cut(scores, rows, used, r, most)
     if kept > r:
         _, kept = cut(scores, rows, -(-kept // LANES), r, r)
-    found[:kept] = rows.ravel()[:kept]
+    for i in range(kept):
+        found[i] = rows[i // LANES, i % LANES]
 
 
-@njit(cache=True, parallel=True)
-def _scan_lists(block_starts, packed, biases, lane_rows, centroids, books, queries, order, probes, found):
-    """OUT found (n, r) = -1; order (n,) in which the queries are taken; the rest as for `scan_lists`."""
-    n, r = found.shape
-    slots = -(-with_some_more(r) // LANES) + SLOTS
-    for task in prange((n + CHUNK - 1) // CHUNK):
-        room = (
-            np.empty((len(books), 16), np.float32), np.empty(16, np.float32),
-            np.zeros((packed.shape[1], 8, 16), np.uint8),
+@njit(cache=True, nogil=True)
+def _scan_lists(first, last, block_starts, packed, biases, lane_rows, centroids, books, queries, order, probes, found):
+    """OUT found (n, r) = -1, for the queries order[first:last]; the rest as for `scan_lists`."""
+    slots = -(-with_some_more(found.shape[1]) // LANES) + SLOTS
+    room = (
+        np.empty((len(books), 16), np.float32), np.empty(16, np.float32), np.zeros((packed.shape[1], 8, 16), np.uint8)
+    )  # fmt: skip
+    scores, rows = np.empty((slots, LANES), np.float32), np.empty((slots, LANES), np.int32)
+    for i in order[first:last]:
+        _scan_query(
+            block_starts, packed, biases, lane_rows, centroids, books, queries[i], probes[i], room, scores, rows,
+            found[i],
         )  # fmt: skip
-        scores, rows = np.empty((slots, LANES), np.float32), np.empty((slots, LANES), np.int32)
-        for i in order[task * CHUNK : (task + 1) * CHUNK]:
-            _scan_query(
-                block_starts, packed, biases, lane_rows, centroids, books, queries[i], probes[i], room, scores, rows,
-                found[i],
-            )  # fmt: skip
 
 
 def scan_lists(lists, centroids, books, queries, probes, r):
@@ -231,7 +232,8 @@ def scan_lists(lists, centroids, books, queries, probes, r):
     first, -1 for none. What shall not be found has the bias inf.
     """
     found = np.full((len(queries), r), -1, np.int64)
-    _scan_lists(*lists, centroids, books, queries, by_first_list(probes, len(centroids)), probes, found)
+    order = by_first_list(probes, len(centroids))
+    in_threads(len(queries), _scan_lists, *lists, centroids, books, queries, order, probes, found, at_least=8)
     return found
 
 

@@ -23,11 +23,12 @@ the first stays.
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, prange, types
+from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np import arrayobj
 
+from ..threads import in_threads
 from ..validation import check_integer
 from .bits import in_every_lane, lowest_bit, pack_lanes
 from .index import Index
@@ -51,8 +52,7 @@ def sign_codes(vectors, directions):
     codes = np.zeros((len(vectors), 8 * -(-bits // 64)), np.uint8)
     for start in range(0, len(vectors), 1 << 16):  # so that the projections stay small
         part = np.ascontiguousarray(vectors[start : start + (1 << 16)], np.float32)
-        projections = np.empty((len(part), bits), np.float32)
-        project(part, directions, projections)
+        projections = project(part, directions)
         codes[start : start + len(part), : -(-bits // 8)] = np.packbits(projections >= 0, axis=1, bitorder="little")
     return codes.view("<u8").astype(np.uint64, copy=False)
 
@@ -125,14 +125,16 @@ def _take(row, distance, k, rows, distances, histogram, state):
     return kept, within, kth
 
 
-@njit(cache=True, parallel=True)
-def _scan(codes, open_lanes, queries, out_rows, out_distances):
+@njit(cache=True, nogil=True)
+def _scan(first_chunk, last_chunk, codes, open_lanes, queries, out_rows, out_distances):
+    """`scan_codes` for chunks of CHUNK queries. OUT out_rows, out_distances."""
     n_blocks, words, _ = codes.shape
     k, furthest = out_rows.shape[1], 64 * words + 1
-    for c in prange((len(queries) + CHUNK - 1) // CHUNK):
+    for c in range(first_chunk, last_chunk):
         first, size = c * CHUNK, min(len(queries) - c * CHUNK, CHUNK)
         rows, distances = np.empty((CHUNK, 4 * k + 64), np.int64), np.empty((CHUNK, 4 * k + 64), np.int64)
         histogram, near = np.zeros((CHUNK, furthest + 1), np.int64), np.empty(LANES, np.int64)
+        place = np.empty(furthest + 1, np.int64)
         kept, within, kth = np.zeros(CHUNK, np.int64), np.zeros(CHUNK, np.int64), np.full(CHUNK, furthest)
         for tile in range(0, n_blocks, TILE):
             for q in range(size):
@@ -150,7 +152,9 @@ def _scan(codes, open_lanes, queries, out_rows, out_distances):
                                     block * LANES + lane, near[lane], k, rows[q], distances[q], histogram[q], state
                                 )
         for q in range(size):  # a counting sort of what is left, which keeps the order of the rows
-            place = np.cumsum(histogram[q]) - histogram[q]
+            place[0] = 0
+            for distance in range(furthest):
+                place[distance + 1] = place[distance] + histogram[q, distance]
             for i in range(kept[q]):
                 distance = distances[q, i]
                 if place[distance] < k and distance <= kth[q]:
@@ -167,7 +171,8 @@ def scan_codes(codes, open_lanes, queries, k):
     """
     rows = np.full((len(queries), k), -1, np.int64)
     distances = np.full((len(queries), k), 64 * codes.shape[1] + 1, np.int64)
-    _scan(codes, open_lanes, np.ascontiguousarray(queries), rows, distances)
+    arguments = codes, open_lanes, np.ascontiguousarray(queries), rows, distances
+    in_threads(-(-len(queries) // CHUNK), _scan, *arguments, at_least=1)
     return rows, distances
 
 

@@ -25,16 +25,16 @@ Search: O(ef M) vectors read, from random places: memory latency is the limit, h
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
+from ..threads import in_threads
 from ..validation import check_integer
 from .candidates import met_by_none, offer
 from .gather import padded, prefetch, squared_gap
-from .index import METRICS, Index, _measure
-from .rp_forest import _grow_forest
+from .index import Index, measure_rows
+from .rp_forest import _grow_trees
 
 LARGEST_BATCH = 2048
-CHUNKS = 8  # of the queries of a call: each has stamps for all places
 
 
 @njit(cache=True)
@@ -120,23 +120,20 @@ def _diverse(points, near, nodes, size, kept):
                 break
 
 
-@njit(cache=True, parallel=True)
-def _find_links(points, ground, upper, slots, levels, batch, entry, top, ef):
-    """OUT ground, upper: the links of each place of a batch, in the graph without the batch; M of them on a layer."""
+@njit(cache=True, nogil=True)
+def _find_links(first, last, points, ground, upper, slots, levels, batch, entry, top, ef):
+    """OUT ground, upper: the links of the places batch[first:last], in the graph without the batch; M on a layer."""
     links = upper.shape[1]
-    n_chunks = min(len(batch), 8)
-    for c in prange(n_chunks):
-        near, nodes, opened = np.empty(ef, np.float32), np.empty(ef, np.int32), np.empty(ef, np.bool_)
-        seen, stamp, fresh = met_by_none(len(points)), 0, np.empty(ground.shape[1], np.int32)
-        for b in range(c * len(batch) // n_chunks, (c + 1) * len(batch) // n_chunks):
-            node = np.int64(batch[b])
-            at = _descend(points, upper, slots, top, levels[node] + 1, points, node, entry)
-            for level in range(min(levels[node], top), -1, -1):
-                table = upper if level else ground
-                stamp += 1
-                size = _beam(points, table, slots, level, points, node, at, near, nodes, opened, seen, stamp, fresh)
-                at = np.int64(nodes[0])
-                _diverse(points, near, nodes, size, table[_row(slots, node, level), :links])
+    near, nodes, opened = np.empty(ef, np.float32), np.empty(ef, np.int32), np.empty(ef, np.bool_)
+    seen, stamp, fresh = met_by_none(len(points)), 0, np.empty(ground.shape[1], np.int32)
+    for node in batch[first:last]:
+        at = _descend(points, upper, slots, top, levels[node] + 1, points, node, entry)
+        for level in range(min(levels[node], top), -1, -1):
+            table = upper if level else ground
+            stamp += 1
+            size = _beam(points, table, slots, level, points, node, at, near, nodes, opened, seen, stamp, fresh)
+            at = np.int64(nodes[0])
+            _diverse(points, near, nodes, size, table[_row(slots, node, level), :links])
 
 
 @njit(cache=True)
@@ -157,10 +154,10 @@ def _add_links(points, links, node, sources):
     _diverse(points, near, nodes, total, links)
 
 
-@njit(cache=True, parallel=True)
-def _link_back(points, table, slots, level, targets, starts, sources):
-    """Link targets[t] to sources[starts[t] : starts[t + 1]] too."""
-    for t in prange(len(targets)):
+@njit(cache=True, nogil=True)
+def _link_back(first, last, points, table, slots, level, targets, starts, sources):
+    """Link targets[t] to sources[starts[t] : starts[t + 1]] too, first <= t < last."""
+    for t in range(first, last):
         node = np.int64(targets[t])
         _add_links(points, table[_row(slots, node, level)], node, sources[starts[t] : starts[t + 1]])
 
@@ -182,21 +179,24 @@ def _reached(ground, entry):
     return reached
 
 
-@njit(cache=True, parallel=True)
-def _arrive(points, upper, slots, entry, top, queries, arrivals):
-    """OUT arrivals (n,): where the walk through the upper layers ends."""
-    for i in prange(len(queries)):
+@njit(cache=True, nogil=True)
+def _arrive(first, last, points, upper, slots, entry, top, queries, arrivals):
+    """OUT arrivals (n,): where the walk through the upper layers ends, for the queries first to last - 1."""
+    for i in range(first, last):
         arrivals[i] = _descend(points, upper, slots, top, 1, queries, i, entry)
 
 
-@njit(cache=True)
-def _search_for(points, ground, slots, apart, is_open, queries, order, arrivals, ef, found):
-    """`_search` for the queries named in `order`, in one thread."""
+@njit(cache=True, nogil=True)
+def _search(first, last, points, ground, slots, apart, is_open, queries, order, arrivals, ef, found):
+    """OUT found (n, k) = -1: the nearest open places among the ef that the walk keeps, and those apart.
+
+    For the queries order[first:last].
+    """
     k = found.shape[1]
     near, nodes, opened = np.empty(ef, np.float32), np.empty(ef, np.int32), np.empty(ef, np.bool_)
     seen, fresh = met_by_none(len(points)), np.empty(ground.shape[1], np.int32)
     best = np.empty(k, np.float32)
-    for i in order:
+    for i in order[first:last]:
         size = _beam(points, ground, slots, 0, queries, i, arrivals[i], near, nodes, opened, seen, i, fresh)
         taken = 0
         for j in range(size):
@@ -208,18 +208,6 @@ def _search_for(points, ground, slots, apart, is_open, queries, order, arrivals,
         for j in range(len(apart)):
             if is_open[apart[j]] and seen[apart[j]] != i:
                 offer(best, found[i], squared_gap(points, apart[j], queries, i), apart[j])
-
-
-@njit(cache=True, parallel=True)
-def _search(points, ground, slots, apart, is_open, queries, order, arrivals, ef, found):
-    """OUT found (n, k) = -1: the nearest open places among the ef that the walk keeps, and those apart.
-
-    (The loop is a function of its own: Numba takes long over a large body of a prange.)
-    """
-    n_chunks = min(len(order), CHUNKS)
-    for c in prange(n_chunks):
-        some = order[c * len(order) // n_chunks : (c + 1) * len(order) // n_chunks]
-        _search_for(points, ground, slots, apart, is_open, queries, some, arrivals, ef, found)
 
 
 class HNSWIndex(Index):
@@ -256,7 +244,8 @@ class HNSWIndex(Index):
         tables = self._ground, self._upper, self._slots
         while done < n:
             batch = sequence[done : done + min(LARGEST_BATCH, max(1, done // 16))]
-            _find_links(self._points, *tables, levels, batch, entry, top, self.ef_build)
+            graph = self._points, *tables
+            in_threads(len(batch), _find_links, *graph, levels, batch, entry, top, self.ef_build, at_least=2)
             for level in range(min(top, int(levels[batch].max())) + 1):
                 self._link_back(batch[levels[batch] >= level], level)
             highest = int(batch[np.argmax(levels[batch])])
@@ -276,7 +265,8 @@ class HNSWIndex(Index):
         targets, starts = np.unique(own.ravel()[by_target], return_index=True)
         sources = batch[by_target // own.shape[1]].astype(np.int32)
         starts = np.append(starts, len(sources))
-        _link_back(self._points, table, self._slots, level, targets, starts, sources)
+        arguments = self._points, table, self._slots, level, targets, starts, sources
+        in_threads(len(targets), _link_back, *arguments, at_least=64)
 
     def _scan_limit(self):
         """Of n rows with n_open open, a scan measures n_open, a walk some ef 2 M n / n_open."""
@@ -287,11 +277,13 @@ class HNSWIndex(Index):
         entry, top = self._top
         wide, found = padded(queries), np.full((len(queries), k), -1, np.int64)
         arrivals = np.empty(len(queries), np.int64)
-        _arrive(self._points, self._upper, self._slots, entry, top, wide, arrivals)
+        arguments = self._points, self._upper, self._slots, entry, top, wide, arrivals
+        in_threads(len(queries), _arrive, *arguments, at_least=64)
         ef = min(int(np.ceil(max(self.ef, k) / share)), self._built)
         is_open = open_rows[: self._built][self._order]
         order = np.argsort(arrivals, kind="stable")
-        _search(self._points, self._ground, self._slots, self._apart, is_open, wide, order, arrivals, ef, found)
+        graph = self._points, self._ground, self._slots, self._apart
+        in_threads(len(queries), _search, *graph, is_open, wide, order, arrivals, ef, found, at_least=4)
         return np.where(found < 0, -1, self._order[found])
 
     def _nearest(self, queries, k, open_rows):
@@ -308,9 +300,7 @@ class HNSWIndex(Index):
         if built < len(open_rows):
             tail = self._scan(queries, k, built + np.flatnonzero(open_rows[built:]))
             rows = np.concatenate([rows, self._rows_of(tail)], 1)
-        found, distances = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), np.inf, np.float32)
-        _measure(self._vectors, rows, self._ids, queries, METRICS.index(self.metric), found, distances)
-        return found, distances
+        return measure_rows(self._vectors, rows, self._ids, queries, self.metric, k)
 
 
 def _leaf_order(vectors, rng, leaf=32):
@@ -319,5 +309,5 @@ def _leaf_order(vectors, rng, leaf=32):
     cuts = 2 ** max(0, int(np.ceil(np.log2(max(n, 1) / leaf)))) - 1
     normals, offsets = np.zeros((1, cuts, d), np.float32), np.zeros((1, cuts), np.float32)
     leaves = np.zeros((1, n), np.int32)
-    _grow_forest(vectors, rng.integers(0, 2**63, 1).astype(np.uint64), normals, offsets, leaves)
+    _grow_trees(0, 1, vectors, rng.integers(0, 2**63, 1).astype(np.uint64), normals, offsets, leaves)
     return leaves[0].astype(np.int64)

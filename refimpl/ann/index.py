@@ -31,10 +31,11 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
+from ..threads import in_threads
 from ..validation import check_array, check_choice, check_integer
-from .candidates import offer, squared_distance
+from .candidates import measure, offer, squared_distance
 from .storage import read_arrays, write_arrays
 
 METRICS = ("l2", "cosine", "ip")
@@ -50,7 +51,7 @@ class Neighbors(NamedTuple):
 
 @contextlib.contextmanager
 def thread_count(threads):
-    """Numba's kernels inside use `threads` threads; None changes nothing."""
+    """Kernels inside use `threads` threads; None changes nothing."""
     if threads is None:
         yield
         return
@@ -62,34 +63,38 @@ def thread_count(threads):
         numba.set_num_threads(before)
 
 
-@njit(cache=True, parallel=True)
-def _scan_rows(vectors, ids, queries, found, distances):
-    """Offer every row to each query's lists."""
-    for i in prange(len(queries)):
+@njit(cache=True, nogil=True)
+def _scan_rows(first, last, vectors, ids, queries, found, distances):
+    """Offer every row to the lists of the queries first to last - 1."""
+    for i in range(first, last):
         for row in range(len(vectors)):
             offer(distances[i], found[i], squared_distance(queries[i], vectors[row]), ids[row])
 
 
-@njit(cache=True, parallel=True)
-def _measure(vectors, rows, ids, queries, metric, found, distances):
-    """The distances to vectors[rows] (n, m), -1 for none, in float64; the k least by (distance, id) are the result.
-
-    metric: 0 l2, 1 cosine, 2 ip. OUT found (n, k) = -1, distances (n, k) = inf.
-    """
-    for i in prange(len(queries)):
+@njit(cache=True, nogil=True)
+def _measure(first, last, vectors, rows, ids, queries, metric, found, distances):
+    """`measure_rows` for the queries first to last - 1. metric: 0 l2, 1 cosine, 2 ip. INOUT found, distances."""
+    kept, near = np.empty(rows.shape[1], np.int64), np.empty(rows.shape[1], np.float32)
+    for i in range(first, last):
+        count = 0
         for c in range(rows.shape[1]):
-            row = rows[i, c]
-            if row < 0:
-                continue
-            total = 0.0
-            for j in range(vectors.shape[1]):
-                x, q = np.float64(vectors[row, j]), np.float64(queries[i, j])
-                total += (x - q) * (x - q) if metric < 2 else -x * q
-            if metric == 0:
-                total = np.sqrt(total)
-            elif metric == 1:
-                total *= 0.5
-            offer(distances[i], found[i], np.float32(total), ids[row])
+            if rows[i, c] >= 0:
+                kept[count] = rows[i, c]
+                count += 1
+        measure(vectors, kept, count, queries[i], metric, near)
+        for c in range(count):
+            offer(distances[i], found[i], near[c], ids[kept[c]])
+
+
+def measure_rows(vectors, rows, ids, queries, metric, k):
+    """The k nearest of each query among vectors[rows] (n, m), -1 for none, by (distance, id) -> ids, distances (n, k).
+
+    metric: "l2", "cosine", "ip"; distances as defined at the head of this file, -1 and +inf where there are fewer.
+    """
+    found, distances = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), np.inf, np.float32)
+    arguments = vectors, rows, ids, queries, METRICS.index(metric), found, distances
+    in_threads(len(queries), _measure, *arguments, at_least=64)
+    return found, distances
 
 
 class Index:
@@ -180,10 +185,7 @@ class Index:
             candidates = self._candidates(queries, k, open_rows, n_open / self._built)
             candidates = np.concatenate([candidates, self._scan(queries, k, tail)], 1)
             self._complete(candidates, queries, k, open_rows)
-        found, distances = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), np.inf, np.float32)
-        rows = self._rows_of(candidates)
-        _measure(self._vectors, rows, self._ids, queries, METRICS.index(self.metric), found, distances)
-        return found, distances
+        return measure_rows(self._vectors, self._rows_of(candidates), self._ids, queries, self.metric, k)
 
     def _complete(self, candidates, queries, k, open_rows):
         """Scan for the queries with fewer than k candidates. INOUT candidates (n, >= k)."""
@@ -198,7 +200,8 @@ class Index:
         found = np.full((len(queries), min(k, len(rows))), -1, np.int64)
         if found.size:
             squared = np.full(found.shape, np.inf, np.float32)
-            _scan_rows(self._vectors[rows], self._ids[rows], queries, found, squared)
+            arguments = self._vectors[rows], self._ids[rows], queries, found, squared
+            in_threads(len(queries), _scan_rows, *arguments, at_least=2)
         return found
 
     def _scan_limit(self):

@@ -15,7 +15,7 @@ where.
 import numpy as np
 
 from ..validation import check_integer, check_number
-from .index import METRICS, Index, _measure, thread_count
+from .index import METRICS, Index, measure_rows, thread_count
 from .kdtree_build import LANES, Tree, build_tree, hang_leaf
 from .kdtree_search import open_tree, range_tree, search_tree
 
@@ -76,9 +76,7 @@ class KDTreeIndex(Index):
         """For "ip" the tree knows distances up to a rounding; for the others they are what _measure would say."""
         if self.metric != "ip":
             return ids, distances
-        found, measured = np.full_like(ids, -1), np.full_like(distances, np.inf)
-        _measure(self._vectors, self._rows_of(ids), self._ids, queries, METRICS.index("ip"), found, measured)
-        return found, measured
+        return measure_rows(self._vectors, self._rows_of(ids), self._ids, queries, "ip", ids.shape[1])
 
     def range_search(self, queries, radius, *, allow=None, threads=None):
         """All with distance <= radius, ascending -> offsets (n + 1,), ids, distances; query i from offsets[i] on."""

@@ -20,7 +20,9 @@ Layout in memory. Nodes are in preorder: the left child of node i is node i + 1.
 from typing import NamedTuple
 
 import numpy as np
-from numba import get_num_threads, njit, prange
+from numba import get_num_threads, njit
+
+from ..threads import in_threads
 
 LANES = 16  # points in a block: two vectors of eight float64 on AVX-512
 
@@ -156,26 +158,28 @@ def _grow(points, rows, spare, spare_rows, start, end, depth, depth_limit, leaf_
     return node, deepest
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, nogil=True)
 def _grow_branches(
-    points, rows, spare, spare_rows, starts, ends, depths, depth_limit, leaf_size, axis, link, planes, grown
-):
+    first, last, points, rows, spare, spare_rows, starts, ends, depths, depth_limit, leaf_size, axis, link, planes,
+    grown,
+):  # fmt: skip
     """One subtree a branch. m points make fewer than 2 m nodes: that from point s on has room from node 2 s on."""
-    for b in prange(len(starts)):
-        first, depth = 2 * starts[b], depths[b]
-        grown[b, 0] = first
+    for b in range(first, last):
+        at = 2 * starts[b]
         state = points, rows, spare, spare_rows
-        limits = depth, depth_limit, leaf_size
-        grown[b, 1], grown[b, 2] = _grow(*state, starts[b], ends[b], *limits, first, axis, link, planes)
+        limits = depths[b], depth_limit, leaf_size
+        end, deepest = _grow(*state, starts[b], ends[b], *limits, at, axis, link, planes)
+        grown[b, 0], grown[b, 1], grown[b, 2] = at, end, deepest
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, nogil=True)
 def _splice_branches(
-    grown, axis, link, planes, points, rows, places, first_blocks, out_axis, out_link, out_planes, blocks, out_rows
-):
+    first, last, grown, axis, link, planes, points, rows, places, first_blocks, out_axis, out_link, out_planes, blocks,
+    out_rows,
+):  # fmt: skip
     """Copy the nodes of each branch to its place in the tree, and the points of its leaves into their blocks."""
     d = points.shape[1]
-    for b in prange(len(places)):
+    for b in range(first, last):
         begin, at, block = grown[b, 0], places[b], first_blocks[b]
         for node in range(begin, grown[b, 1]):
             if axis[node] >= 0:
@@ -217,7 +221,8 @@ def build_tree(points, *, leaf_size=LANES):
     grown = np.empty((len(starts), 3), np.int64)  # first node, end of nodes, depth
     depths = planes[top + branches, 0].astype(np.int64)
     ends = starts - top_axis[branches]
-    _grow_branches(*state, starts, ends, depths, depth_limit, leaf_size, axis, link, planes, grown)
+    limits = depths, depth_limit, leaf_size
+    in_threads(len(starts), _grow_branches, *state, starts, ends, *limits, axis, link, planes, grown, at_least=1)
 
     # Where each top node and each branch goes: a leaf of the top gives way to all nodes of its branch.
     sizes = np.ones(len(top_axis), np.int64)
@@ -239,7 +244,8 @@ def build_tree(points, *, leaf_size=LANES):
     tree.link[places[inner]] = places[top_link[inner]]
     tree.planes[places[inner]] = planes[top + inner]
     first_blocks = np.cumsum(n_blocks) - n_blocks
-    _splice_branches(grown, axis, link, planes, points, rows, places[branches], first_blocks, *tree[:5])
+    arguments = grown, axis, link, planes, points, rows, places[branches], first_blocks, *tree[:5]
+    in_threads(len(starts), _splice_branches, *arguments, at_least=1)
     return tree
 
 

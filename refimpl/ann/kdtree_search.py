@@ -20,17 +20,17 @@ from typing import NamedTuple
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, prange, types
+from numba import njit, types
 from numba.extending import intrinsic
 from numba.np import arrayobj
 
+from ..threads import in_threads
 from .bits import in_every_lane, lowest_bit, pack_lanes
 from .candidates import offer
 from .kdtree_build import LANES
 
 SAFE = 1 - 2.0**-40  # times a bound: never above the distance it bounds
 L2, COSINE, IP = 0, 1, 2
-CHUNK = 32  # queries of one turn of a thread; neighbours in space, so that they find their leaves in the cache
 
 
 @intrinsic
@@ -106,11 +106,11 @@ def _has_open(tree, open_lanes):
     return found
 
 
-@njit(cache=True, parallel=True)
-def _leaf_of(tree, queries, leaf):
-    """OUT leaf (n,) uint16: the leaf of each query, as its place in the order of the tree, in 65536ths."""
+@njit(cache=True, nogil=True)
+def _leaf_of(first, last, tree, queries, leaf):
+    """OUT leaf[first:last] uint16: the leaf of each query, as its place in the order of the tree, in 65536ths."""
     axis, link, planes = tree.axis, tree.link, tree.planes
-    for i in prange(len(queries)):
+    for i in range(first, last):
         node = 0
         while axis[node] >= 0:
             q = queries[i, axis[node]]
@@ -152,16 +152,20 @@ def _at_roots(tree, todo, bounds, sides):
             sides[root, j] = 0.0
 
 
-@njit(cache=True)
-def _nearest_of(
-    tree, lane_ids, open_lanes, has_open, queries, order, shifts, metric, stretch, max_leaves, found, distances
-):
-    """`_nearest` for the queries named in `order`, in one thread."""
+@njit(cache=True, nogil=True)
+def _nearest(
+    first, last, tree, lane_ids, open_lanes, has_open, queries, order, shifts, metric, stretch, max_leaves, found,
+    distances,
+):  # fmt: skip
+    """OUT found (n, k) = -1, distances (n, k) = inf, for the queries order[first:last].
+
+    Depth first, nearer sides first. At most `max_leaves` leaves, or as many more as it takes to find k.
+    """
     d, k = queries.shape[1], found.shape[1]
     axis, link, planes, blocks = tree.axis, tree.link, tree.planes, tree.blocks
     todo, bounds = np.empty(tree.depth + 3, np.int64), np.empty(tree.depth + 3)
     sides, side, near = np.empty((tree.depth + 3, d)), np.empty(d), np.empty(LANES)
-    for i in order:
+    for i in order[first:last]:
         query, shift = queries[i], shifts[i]
         limit, leaves, n_todo = np.inf, 1 - tree.roots, tree.roots
         _at_roots(tree, todo, bounds, sides)
@@ -186,30 +190,20 @@ def _nearest_of(
                     limit = _largest_squared(distances[i, k - 1], metric, shift)
 
 
-@njit(cache=True, parallel=True)
-def _nearest(
-    tree, lane_ids, open_lanes, has_open, queries, order, shifts, metric, stretch, max_leaves, found, distances
+@njit(cache=True, nogil=True)
+def _within(
+    first, last, tree, lane_ids, open_lanes, has_open, queries, order, shifts, metric, radius, ends, found, distances
 ):
-    """OUT found (n, k) = -1, distances (n, k) = inf. Depth first, nearer sides first.
+    """All neighbours of query i with distance <= radius, before place ends[i] of found and distances.
 
-    At most `max_leaves` leaves, or as many more as it takes to find k. (The loop over chunks is a function of its own,
-    here and below: Numba takes three times as long over a large body of a prange.)
+    For i in order[first:last]. ends (n,) INOUT counts down by their number; with empty found and distances, that is
+    all that happens.
     """
-    for c in prange(-(-len(order) // CHUNK)):
-        some = order[c * CHUNK : (c + 1) * CHUNK]
-        _nearest_of(
-            tree, lane_ids, open_lanes, has_open, queries, some, shifts, metric, stretch, max_leaves, found, distances
-        )
-
-
-@njit(cache=True)
-def _within_of(tree, lane_ids, open_lanes, has_open, queries, order, shifts, metric, radius, ends, found, distances):
-    """`_within` for the queries named in `order`, in one thread."""
     d = queries.shape[1]
     axis, link, planes, blocks = tree.axis, tree.link, tree.planes, tree.blocks
     todo, bounds = np.empty(tree.depth + 3, np.int64), np.empty(tree.depth + 3)
     sides, side, near = np.empty((tree.depth + 3, d)), np.empty(d), np.empty(LANES)
-    for i in order:
+    for i in order[first:last]:
         query, shift, n_todo = queries[i], shifts[i], tree.roots
         limit = _largest_squared(radius, metric, shift)
         _at_roots(tree, todo, bounds, sides)
@@ -232,17 +226,6 @@ def _within_of(tree, lane_ids, open_lanes, has_open, queries, order, shifts, met
                         ends[i] -= 1
                         if len(found):
                             found[ends[i]], distances[ends[i]] = lane_ids[block, lane], distance
-
-
-@njit(cache=True, parallel=True)
-def _within(tree, lane_ids, open_lanes, has_open, queries, order, shifts, metric, radius, ends, found, distances):
-    """All neighbours of query i with distance <= radius, before place ends[i] of found and distances.
-
-    ends (n,) INOUT counts down by their number; with empty found and distances, that is all that happens.
-    """
-    for c in prange(-(-len(order) // CHUNK)):
-        some = order[c * CHUNK : (c + 1) * CHUNK]
-        _within_of(tree, lane_ids, open_lanes, has_open, queries, some, shifts, metric, radius, ends, found, distances)
 
 
 class Opening(NamedTuple):
@@ -272,7 +255,7 @@ class Prepared(NamedTuple):
 def _prepare(tree, queries, shifts):
     points = np.ascontiguousarray(queries, np.float64)
     leaf = np.empty(len(points), np.uint16)
-    _leaf_of(tree, points, leaf)
+    in_threads(len(points), _leaf_of, tree, points, leaf)
     shifts = np.zeros(len(points)) if shifts is None else np.ascontiguousarray(shifts, np.float64)
     return Prepared(points, np.argsort(leaf, kind="stable"), shifts)
 
@@ -287,7 +270,8 @@ def search_tree(tree, lane_ids, opening, queries, k, *, metric=L2, shifts=None, 
     points, order, shifts = _prepare(tree, queries, shifts)
     found, distances = np.full((len(points), k), -1, np.int64), np.full((len(points), k), np.inf, np.float32)
     stretch, budget = SAFE * (1 + eps) ** 2, np.iinfo(np.int64).max if max_leaves is None else max_leaves
-    _nearest(tree, lane_ids, *opening, points, order, shifts, metric, stretch, budget, found, distances)
+    arguments = tree, lane_ids, *opening, points, order, shifts, metric, stretch, budget, found, distances
+    in_threads(len(points), _nearest, *arguments, at_least=16)
     return found, distances
 
 
@@ -299,9 +283,9 @@ def range_tree(tree, lane_ids, opening, queries, radius, *, metric=L2, shifts=No
     points, order, shifts = _prepare(tree, queries, shifts)
     found, distances, ends = np.empty(0, np.int64), np.empty(0, np.float32), np.zeros(len(points), np.int64)
     arguments = tree, lane_ids, *opening, points, order, shifts, metric, np.float32(radius)
-    _within(*arguments, ends, found, distances)
+    in_threads(len(points), _within, *arguments, ends, found, distances, at_least=16)
     offsets = np.concatenate([[0], np.cumsum(-ends)])
     found, distances = np.empty(offsets[-1], np.int64), np.empty(offsets[-1], np.float32)
-    _within(*arguments, offsets[1:].copy(), found, distances)
+    in_threads(len(points), _within, *arguments, offsets[1:].copy(), found, distances, at_least=16)
     by_query = np.lexsort((found, distances, np.repeat(np.arange(len(points)), np.diff(offsets))))
     return offsets, found[by_query], distances[by_query]

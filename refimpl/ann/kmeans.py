@@ -19,8 +19,9 @@ Numbers whose squares would leave float32 are scaled by a power of two, which ch
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
+from ..threads import in_threads
 from ..validation import check_array, check_integer, check_number
 from .candidates import squared_distance
 from .index import thread_count
@@ -38,25 +39,32 @@ class KMeans(NamedTuple):
     n_iter: int
 
 
-@njit(cache=True)
 def group_by_label(labels, k):
     """A counting sort -> order (n,), starts (k + 1,); label c is at order[starts[c] : starts[c + 1]]."""
-    starts, order = np.zeros(k + 1, np.int64), np.empty(len(labels), np.int64)
+    return _group(labels.astype(np.int64, copy=False), k)
+
+
+@njit(cache=True)
+def _group(labels, k):
+    starts, order, place = np.zeros(k + 1, np.int64), np.empty(len(labels), np.int64), np.empty(k, np.int64)
     for label in labels:
         starts[label + 1] += 1
-    starts = np.cumsum(starts)
-    place = starts.copy()
+    for label in range(k):
+        place[label] = starts[label]
+        starts[label + 1] += starts[label]
     for row in range(len(labels)):
         order[place[labels[row]]] = row
         place[labels[row]] += 1
     return order, starts
 
 
-@njit(cache=True, parallel=True)
-def _means(x, order, starts, centroids):
-    """OUT centroids (k, d): the mean of each group; those of empty groups are left as they are."""
-    for c in prange(len(centroids)):
-        total = np.zeros(x.shape[1])
+@njit(cache=True, nogil=True)
+def _means(first, last, x, order, starts, centroids):
+    """OUT centroids[first:last]: the mean of each group; those of empty groups are left as they are."""
+    total = np.empty(x.shape[1])
+    for c in range(first, last):
+        for j in range(x.shape[1]):
+            total[j] = 0.0
         for at in range(starts[c], starts[c + 1]):
             for j in range(x.shape[1]):
                 total[j] += x[order[at], j]
@@ -65,10 +73,10 @@ def _means(x, order, starts, centroids):
                 centroids[c, j] = total[j] / (starts[c + 1] - starts[c])
 
 
-@njit(cache=True, parallel=True)
-def _with_candidates(x, candidates, closest, out):
-    """OUT out (m, n): the squared distance to the nearest centroid if candidate m were one."""
-    for i in prange(len(x)):
+@njit(cache=True, nogil=True)
+def _with_candidates(first, last, x, candidates, closest, out):
+    """OUT out (m, n): the squared distance to the nearest centroid if candidate m were one, for rows first to last."""
+    for i in range(first, last):
         for m in range(len(candidates)):
             out[m, i] = min(closest[i], squared_distance(x[i], candidates[m]))
 
@@ -81,7 +89,7 @@ def plus_plus(x, k, rng):
     trial = np.array([rng.integers(len(x))])
     for c in range(k):
         out = np.empty((len(trial), len(x)), np.float32)
-        _with_candidates(x, x[trial], closest, out)
+        in_threads(len(x), _with_candidates, x, x[trial], closest, out, at_least=4096)
         best = int(np.argmin(out.sum(1, dtype=np.float64)))
         chosen[c], closest = x[trial[best]], out[best]
         mass = np.cumsum(closest, dtype=np.float64)
@@ -90,6 +98,10 @@ def plus_plus(x, k, rng):
         else:  # every vector is a centroid already
             trial = rng.integers(len(x), size=1)
     return chosen
+
+
+def _means_of_groups(x, order, starts, centroids):
+    in_threads(len(centroids), _means, x, order, starts, centroids, at_least=-(-8192 * len(centroids) // len(x)))
 
 
 def _repair(x, centroids, starts, distances):
@@ -168,7 +180,7 @@ def _lloyd(x, centroids, max_iter, least_move, spherical, progress):
     while n_iter < max_iter and not settled:
         order, starts = group_by_label(labels, len(centroids))
         before = centroids.copy()
-        _means(x, order, starts, centroids)
+        _means_of_groups(x, order, starts, centroids)
         if spherical:
             centroids = _unit(centroids)
         _repair(x, centroids, starts, distances)
@@ -205,7 +217,7 @@ def mini_batch_kmeans(
             labels, distances = Labelling(part, centroids).nearest(centroids)
             order, starts = group_by_label(labels, len(centroids))
             here, means = np.diff(starts), centroids.copy()
-            _means(part, order, starts, means)
+            _means_of_groups(part, order, starts, means)
             counts += here
             rate = (here / np.maximum(counts, 1)).astype(np.float32)[:, None]
             centroids += (means - centroids) * rate

@@ -16,10 +16,11 @@ Layout in memory: lists follow each other, each filled up to whole panels.
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from ..microkernel import COLUMNS, ROWS, pack_panels, tile_product
-from .candidates import is_beyond, offer
+from ..threads import in_threads
+from .candidates import is_beyond, measure, offer
 from .index import METRICS
 from .kmeans import group_by_label
 from .panels import rounding_error, squared_lengths
@@ -64,49 +65,26 @@ def make_lists(vectors, labels, n_lists, axes=None):
     return Lists(starts, pack_panels(filled.T, COLUMNS), biases.reshape(shape), lane_rows.reshape(shape), axes)
 
 
-@njit(cache=True, parallel=True)
-def _score(panels, biases, starts, task_list, task_starts, task_at, pairs, pair_query, queries, scores):
+@njit(cache=True, nogil=True)
+def _score(
+    first_task, last_task, panels, biases, starts, task_list, task_starts, task_at, pairs, pair_query, queries, scores
+):
     """Task t: list task_list[t], pairs[task_starts[t] : task_starts[t + 1]], in whole tiles.
 
     OUT scores: panel by panel from task_at[t] on, in each of them COLUMNS for each pair.
     """
-    d, none = panels.shape[1], np.zeros(ROWS, np.float32)
-    for t in prange(len(task_list)):
-        first, size = task_starts[t], task_starts[t + 1] - task_starts[t]
-        block, at = np.zeros((CHUNK, d), np.float32), task_at[t]
-        for i in range(size):
-            block[i] = queries[pair_query[pairs[first + i]]]
+    d, none, block = panels.shape[1], np.zeros(ROWS, np.float32), np.zeros((CHUNK, panels.shape[1]), np.float32)
+    for t in range(first_task, last_task):
+        first, size, at = task_starts[t], task_starts[t + 1] - task_starts[t], task_at[t]
+        for i in range(size):  # rows beyond hold those of the task before: their scores are nobody's
+            query = pair_query[pairs[first + i]]
+            for j in range(d):
+                block[i, j] = queries[query, j]
         for panel in range(starts[task_list[t]], starts[task_list[t] + 1]):
             for start in range(0, size, ROWS):
                 start_tile(scores, at, COLUMNS, biases, panel * COLUMNS, none, 0)
                 tile_product(block, start * d, d, 1, panels, panel * d * COLUMNS, scores, at, COLUMNS, d, True)
                 at += ROWS * COLUMNS
-
-
-@njit(cache=True)
-def measure(vectors, rows, count, query, metric, out):
-    """OUT out[i] = the distance of vectors[rows[i]], i < count, as index.py defines it: in float64, over j in order.
-
-    Four at a time: each sum waits for its last addition, but not for those of the others.
-    """
-    for first in range(0, count, 4):
-        last = min(first + 4, count) - 1
-        a, b = vectors[rows[first]], vectors[rows[min(first + 1, last)]]
-        c, e = vectors[rows[min(first + 2, last)]], vectors[rows[last]]
-        sums = np.zeros(4)
-        s0 = s1 = s2 = s3 = 0.0
-        for j in range(len(query)):
-            q = np.float64(query[j])
-            if metric == IP:
-                s0, s1 = s0 - a[j] * q, s1 - b[j] * q
-                s2, s3 = s2 - c[j] * q, s3 - e[j] * q
-            else:
-                s0, s1 = s0 + (a[j] - q) * (a[j] - q), s1 + (b[j] - q) * (b[j] - q)
-                s2, s3 = s2 + (c[j] - q) * (c[j] - q), s3 + (e[j] - q) * (e[j] - q)
-        sums[0], sums[1], sums[2], sums[last - first] = s0, s1, s2, s3
-        for i in range(last - first + 1):
-            total = np.sqrt(sums[i]) if metric == L2 else sums[i] if metric == IP else 0.5 * sums[i]
-            out[first + i] = np.float32(total)
 
 
 @njit(cache=True)
@@ -121,7 +99,9 @@ def _score_limit(kth, reach, metric):
 
 @njit(cache=True)
 def _best_scores(starts, lane_rows, open_rows, probed, places, steps, scores, negated, rows):
-    """The best scores of one query's runs. OUT negated (k,): their opposites, ascending; rows (k,), -1 for none."""
+    """The best scores of one query's runs -> how many. OUT negated, rows (k,): their opposites, ascending; rows."""
+    for c in range(len(rows)):
+        negated[c], rows[c] = np.inf, -1
     limit = np.float32(-np.inf)
     for p in range(len(probed)):
         at = places[p]
@@ -133,6 +113,10 @@ def _best_scores(starts, lane_rows, open_rows, probed, places, steps, scores, ne
                         offer(negated, rows, -scores[at + j], row)
                         limit = -negated[-1]
             at += steps[p]
+    count = 0
+    while count < len(rows) and rows[count] >= 0:
+        count += 1
+    return count
 
 
 @njit(cache=True)
@@ -143,7 +127,7 @@ def _measure_rest(starts, lane_rows, runs, known, table, query, reach, metric, f
     """
     (probed, places, steps, scores), (vectors, ids, open_rows) = runs, table
     limit = _score_limit(distances[-1], reach, metric)
-    waiting, rows, exact = 0, np.empty(4, np.int64), np.empty(4, np.float32)
+    waiting, rows, exact = np.int64(0), np.empty(4, np.int64), np.empty(4, np.float32)
     for p in range(len(probed)):
         at = places[p]
         for panel in range(starts[probed[p]], starts[probed[p] + 1]):
@@ -156,8 +140,8 @@ def _measure_rest(starts, lane_rows, runs, known, table, query, reach, metric, f
                         continue
                     rows[waiting] = row
                     waiting += 1
-                    if waiting == 4:
-                        _measure_and_offer(vectors, rows, 4, query, metric, exact, ids, found, distances)
+                    if waiting == len(rows):
+                        _measure_and_offer(vectors, rows, waiting, query, metric, exact, ids, found, distances)
                         limit, waiting = _score_limit(distances[-1], reach, metric), 0
             at += steps[p]
     _measure_and_offer(vectors, rows, waiting, query, metric, exact, ids, found, distances)
@@ -171,22 +155,22 @@ def _measure_and_offer(vectors, rows, count, query, metric, exact, ids, found, d
         offer(distances, found, exact[c], ids[rows[c]])
 
 
-@njit(cache=True, parallel=True)
-def _select(starts, lane_rows, probes, pair_at, pair_step, scores, table, asked, found, distances):
-    """The k nearest of each query's pairs. OUT found (n, k) = -1, distances (n, k) = inf.
+@njit(cache=True, nogil=True)
+def _select(first, last, starts, lane_rows, probes, pair_at, pair_step, scores, table, asked, found, distances):
+    """The k nearest of the pairs of the queries first to last - 1. OUT found (n, k) = -1, distances (n, k) = inf.
 
     Pair p has its COLUMNS scores of a list's panels at pair_at[p], pair_at[p] + pair_step[p], ...
     table = vectors, ids, open_rows; asked = queries, offsets, errors, metric: a score is at most
     offset - (distance, for "l2" half its square) + error.
     """
     (vectors, ids, open_rows), (queries, offsets, errors, metric) = table, asked
-    (n, m), k = probes.shape, found.shape[1]
-    for i in prange(n):
-        negated, rows, exact = np.full(k, np.inf, np.float32), np.full(k, -1, np.int64), np.empty(k, np.float32)
+    m, k = probes.shape[1], found.shape[1]
+    negated, rows, exact = np.empty(k, np.float32), np.empty(k, np.int64), np.empty(k, np.float32)
+    for i in range(first, last):
         places, steps = pair_at[i * m : (i + 1) * m], pair_step[i * m : (i + 1) * m]
-        _best_scores(starts, lane_rows, open_rows, probes[i], places, steps, scores, negated, rows)
-        known = rows[: np.sum(rows >= 0)]
-        _measure_and_offer(vectors, known, len(known), queries[i], metric, exact, ids, found[i], distances[i])
+        n_known = _best_scores(starts, lane_rows, open_rows, probes[i], places, steps, scores, negated, rows)
+        known = rows[:n_known]
+        _measure_and_offer(vectors, known, n_known, queries[i], metric, exact, ids, found[i], distances[i])
         runs, reach = (probes[i], places, steps, scores), (offsets[i], errors[i])
         _measure_rest(starts, lane_rows, runs, known, table, queries[i], reach, metric, found[i], distances[i])
 
@@ -215,9 +199,11 @@ def best_in_lists(lists, table, queries, shifted, probes, k, metric):
         part = slice(first, first + step)
         tasks, runs, n_scores = _plan(probes[part], np.diff(lists.starts))
         scores = np.empty(n_scores, np.float32)
-        _score(lists.panels, lists.biases, lists.starts, *tasks, projected[part], scores)
+        arguments = lists.panels, lists.biases, lists.starts, *tasks, projected[part], scores
+        in_threads(len(tasks[0]), _score, *arguments, at_least=4)
         asked = queries[part], offsets[part], errors[part], metric
-        _select(lists.starts, lists.lane_rows, probes[part], *runs, scores, table, asked, found[part], distances[part])
+        arguments = lists.starts, lists.lane_rows, probes[part], *runs, scores, table, asked
+        in_threads(len(asked[0]), _select, *arguments, found[part], distances[part], at_least=16)
     return found, distances
 
 

@@ -30,8 +30,9 @@ powers of two the bits themselves, with random odd numbers a universal hash of t
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
+from ..threads import in_threads
 from ..validation import check_integer, check_number
 from .bits import lowest_bit
 from .candidates import SUMS, met_by_none, offer, squared_distance
@@ -39,10 +40,10 @@ from .index import Index
 from .priority_queue import drop_first, push
 
 
-@njit(cache=True, parallel=True, fastmath=SUMS)
-def project(vectors, directions, out):
+@njit(cache=True, nogil=True, fastmath=SUMS)
+def _project(first, last, vectors, directions, out):
     """OUT out[i, p] = sum_j vectors[i, j] directions[j, p], each sum in the order of j: a row's result is its own."""
-    for i in prange(len(vectors)):
+    for i in range(first, last):
         for p in range(directions.shape[1]):
             out[i, p] = 0
         for j in range(directions.shape[0]):
@@ -51,10 +52,17 @@ def project(vectors, directions, out):
                 out[i, p] += x * directions[j, p]
 
 
-@njit(cache=True, parallel=True)
-def _fill_tables(keys, starts, rows):
-    """A counting sort of the rows by key, for each table: keys (tables, n), OUT starts (= 0), rows."""
-    for t in prange(len(keys)):
+def project(vectors, directions):
+    """vectors (n, d) @ directions (d, p) -> (n, p) float32, whose rows depend on nothing else in the batch."""
+    out = np.empty((len(vectors), directions.shape[1]), np.float32)
+    in_threads(len(vectors), _project, vectors, directions, out, at_least=64)
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _fill_tables(first, last, keys, starts, rows):
+    """A counting sort of the rows by key, for tables first to last - 1: keys (tables, n), OUT starts (= 0), rows."""
+    for t in range(first, last):
         start = starts[t]
         for i in range(keys.shape[1]):
             start[keys[t, i] + 1] += 1
@@ -97,61 +105,62 @@ def _bucket(base, multipliers, steps, chosen):
     return key, last, valid
 
 
-@njit(cache=True, parallel=True)
+@njit(cache=True, nogil=True)
 def _search_tables(
-    vectors, ids, open_rows, starts, rows, multipliers, shift, values, costs, queries, probes, found, distances
-):
+    first_query, last_query, vectors, ids, open_rows, starts, rows, multipliers, shift, values, costs, queries,
+    probes, found, distances,
+):  # fmt: skip
     """OUT found (n, k) = -1, distances (n, k) = inf: the nearest in the `probes` cheapest buckets of all tables.
+
+    For the queries first_query to last_query - 1.
 
     values (n, tables, bits) int64: the hash values of the queries; costs (n, tables, bits, 2): of lowering and raising
     each, +inf where there is no such value. multipliers (tables, bits) uint64. open_rows (rows of data,) bool.
     """
     tables, bits = multipliers.shape
-    n_chunks = min(len(queries), 16)  # few: each clears an array of n
-    for c in prange(n_chunks):
-        seen = met_by_none(len(vectors))
-        pops = 4 * probes + 64  # sets that name no bucket count too: the queue has room for two successors each
-        room = tables + 2 * pops
-        scores, entries = np.empty(room), np.empty(room, np.int64)
-        sets, table_of = np.empty(room, np.uint64), np.empty(room, np.int64)
-        base = np.empty(tables, np.uint64)
-        cost, steps = np.empty((tables, 2 * bits)), np.empty((tables, 2 * bits), np.int64)
-        for i in range(c * len(queries) // n_chunks, (c + 1) * len(queries) // n_chunks):
-            query, nearest, nearest_ids = queries[i], distances[i], found[i]
-            for t in range(tables):
-                base[t] = 0
-                for f in range(bits):
-                    base[t] += multipliers[t, f] * np.uint64(values[i, t, f])
-                    for up in range(2):
-                        cost[t, 2 * f + up], steps[t, 2 * f + up] = costs[i, t, f, up], 2 * f + up
-                _sort_steps(cost[t], steps[t])
-                scores[t], entries[t], sets[t], table_of[t] = 0.0, t, 0, t
-            waiting, made, probed, popped = tables, tables, 0, 0
-            while waiting and probed < probes and popped < pops:
-                popped += 1
-                score, entry = scores[0], entries[0]
-                drop_first(scores, entries, waiting)
-                waiting -= 1
-                t, chosen = table_of[entry], sets[entry]
-                key, last, valid = _bucket(base[t], multipliers[t], steps[t], chosen)
-                if last + 1 < 2 * bits and cost[t, last + 1] < np.inf:
-                    expanded = chosen | np.uint64(1) << np.uint64(last + 1)
-                    sets[made], table_of[made] = expanded, t
-                    push(scores, entries, waiting, score + cost[t, last + 1], made)
+    seen = met_by_none(len(vectors))
+    pops = 4 * probes + 64  # sets that name no bucket count too: the queue has room for two successors each
+    room = tables + 2 * pops
+    scores, entries = np.empty(room), np.empty(room, np.int64)
+    sets, table_of = np.empty(room, np.uint64), np.empty(room, np.int64)
+    base = np.empty(tables, np.uint64)
+    cost, steps = np.empty((tables, 2 * bits)), np.empty((tables, 2 * bits), np.int64)
+    for i in range(first_query, last_query):
+        query, nearest, nearest_ids = queries[i], distances[i], found[i]
+        for t in range(tables):
+            base[t] = 0
+            for f in range(bits):
+                base[t] += multipliers[t, f] * np.uint64(values[i, t, f])
+                for up in range(2):
+                    cost[t, 2 * f + up], steps[t, 2 * f + up] = costs[i, t, f, up], 2 * f + up
+            _sort_steps(cost[t], steps[t])
+            scores[t], entries[t], sets[t], table_of[t] = 0.0, t, 0, t
+        waiting, made, probed, popped = tables, tables, 0, 0
+        while waiting and probed < probes and popped < pops:
+            popped += 1
+            score, entry = scores[0], entries[0]
+            drop_first(scores, entries, waiting)
+            waiting -= 1
+            t, chosen = table_of[entry], sets[entry]
+            key, last, valid = _bucket(base[t], multipliers[t], steps[t], chosen)
+            if last + 1 < 2 * bits and cost[t, last + 1] < np.inf:
+                expanded = chosen | np.uint64(1) << np.uint64(last + 1)
+                sets[made], table_of[made] = expanded, t
+                push(scores, entries, waiting, score + cost[t, last + 1], made)
+                made, waiting = made + 1, waiting + 1
+                if last >= 0:
+                    sets[made], table_of[made] = expanded ^ np.uint64(1) << np.uint64(last), t
+                    push(scores, entries, waiting, score + cost[t, last + 1] - cost[t, last], made)
                     made, waiting = made + 1, waiting + 1
-                    if last >= 0:
-                        sets[made], table_of[made] = expanded ^ np.uint64(1) << np.uint64(last), t
-                        push(scores, entries, waiting, score + cost[t, last + 1] - cost[t, last], made)
-                        made, waiting = made + 1, waiting + 1
-                if not valid:
-                    continue
-                probed += 1
-                bucket = np.int64(key >> shift)
-                for at in range(starts[t, bucket], starts[t, bucket + 1]):
-                    row = rows[t, at]
-                    if seen[row] != i and open_rows[row]:
-                        seen[row] = i
-                        offer(nearest, nearest_ids, squared_distance(query, vectors[row]), ids[row])
+            if not valid:
+                continue
+            probed += 1
+            bucket = np.int64(key >> shift)
+            for at in range(starts[t, bucket], starts[t, bucket + 1]):
+                row = rows[t, at]
+                if seen[row] != i and open_rows[row]:
+                    seen[row] = i
+                    offer(nearest, nearest_ids, squared_distance(query, vectors[row]), ids[row])
 
 
 class LSHIndex(Index):
@@ -199,16 +208,14 @@ class LSHIndex(Index):
             sums = (values.astype(np.uint64) * self._multipliers).sum(2, dtype=np.uint64)
             keys[:, start : start + 4096] = (sums >> self._key_shift()).T
             self._report(start / n)
-        _fill_tables(keys, self._starts, self._rows)
+        in_threads(self.tables, _fill_tables, keys, self._starts, self._rows, at_least=1)
 
     def _key_shift(self):
         """A hash of slabs keeps the top digits of the 64 of a key; a key of signs is the bucket."""
         return np.uint64(64 - (self._starts.shape[1] - 1).bit_length() + 1 if self.metric == "l2" else 0)
 
     def _project(self, vectors):
-        projections = np.empty((len(vectors), self._directions.shape[1]), np.float32)
-        project(vectors, self._directions, projections)
-        return projections
+        return project(vectors, self._directions)
 
     def _hash(self, projections, costs=True):
         """values (n, tables, bits) int64, and the costs (n, tables, bits, 2) of lowering and of raising each."""
@@ -232,5 +239,6 @@ class LSHIndex(Index):
         values, costs = self._hash(self._project(queries))
         probes = int(np.ceil(self.probes / share))
         tables = self._starts, self._rows, self._multipliers, self._key_shift()
-        _search_tables(self._vectors, self._ids, open_rows, *tables, values, costs, queries, probes, found, squared)
+        arguments = self._vectors, self._ids, open_rows, *tables, values, costs, queries, probes, found, squared
+        in_threads(len(queries), _search_tables, *arguments, at_least=2)
         return found

@@ -17,9 +17,10 @@ history, so that they also serve a single assignment. docs/ann-kmeans.md has bot
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from ..microkernel import COLUMNS, ROWS, tile_product
+from ..threads import in_threads
 from .candidates import squared_distance
 from .panels import pack_vectors, rounding_error, squared_lengths, whole_tiles
 from .principal import ASKING, choose_axes, project, sample_rows
@@ -29,17 +30,20 @@ BLOCK = 64 // ROWS * ROWS  # vectors that share a panel: 32 KB of them at d = 12
 FEW = 1 << 24  # pairs of a vector and a centroid for which no axes are looked for
 
 
-@njit(cache=True, parallel=True)
-def _largest_score(x, panels, biases, labels):
+@njit(cache=True, nogil=True)
+def _largest_score(first_block, last_block, x, panels, biases, labels):
     """OUT labels (n,): the column with the largest bias + x.panel, the smallest among equals. x: whole tiles."""
     n, d = len(labels), x.shape[1]
-    for block in prange((n + BLOCK - 1) // BLOCK):
+    tile, none = np.empty((ROWS, COLUMNS), np.float32), np.zeros(ROWS, np.float32)
+    best, where = np.empty((BLOCK, COLUMNS), np.float32), np.empty((BLOCK, COLUMNS), np.int32)
+    for block in range(first_block, last_block):
         first, last = block * BLOCK, min((block + 1) * BLOCK, n)
-        tile = np.empty((ROWS, COLUMNS), np.float32)
-        best, where = np.full((BLOCK, COLUMNS), -np.inf, np.float32), np.zeros((BLOCK, COLUMNS), np.int32)
+        for i in range(BLOCK):
+            for j in range(COLUMNS):
+                best[i, j], where[i, j] = -np.inf, 0
         for panel in range(len(panels)):
             for start in range(first, last, ROWS):
-                tile[:] = biases[panel]
+                start_tile(tile, 0, COLUMNS, biases, panel * COLUMNS, none, 0)
                 tile_product(x, start * d, d, 1, panels, panel * d * COLUMNS, tile, 0, COLUMNS, d, True)
                 for i in range(ROWS):
                     at = start - first + i
@@ -63,13 +67,17 @@ def _limit(square, distance, error, d):
     return np.float32(0.5 * (square - np.float64(distance) * (1.0 + (d + 16) * 2.0**-24)) - error)
 
 
-@njit(cache=True, parallel=True)
-def _improve(x, centroids, projected, panels, biases, squares, errors, labels, distances):
+@njit(cache=True, nogil=True)
+def _improve(
+    first_block, last_block, x, centroids, projected, panels, biases, squares, errors, labels, distances
+):  # fmt: skip
     """INOUT labels (n,): a guess, then the nearest centroid. OUT distances (n,): squared, of float32 sums."""
     n, d = len(x), panels.shape[1]
-    for block in prange((n + BLOCK - 1) // BLOCK):
+    tile, limits = np.empty((ROWS, COLUMNS), np.float32), np.empty(BLOCK, np.float32)
+    for block in range(first_block, last_block):
         first, last = block * BLOCK, min((block + 1) * BLOCK, n)
-        tile, limits = np.empty((ROWS, COLUMNS), np.float32), np.full(BLOCK, np.inf, np.float32)
+        for i in range(last - first, BLOCK):
+            limits[i] = np.inf
         for row in range(first, last):
             distances[row] = squared_distance(x[row], centroids[labels[row]])
             limits[row - first] = _limit(squares[row], distances[row], errors[row], x.shape[1])
@@ -95,10 +103,10 @@ def _measure_row(x, centroids, above, first, row, labels, distances):
                 labels[row], distances[row] = c, distance
 
 
-@njit(cache=True, parallel=True)
-def squared_distances(x, centroids, labels, out):
-    """OUT out[i] = |x_i - c(label_i)|^2."""
-    for i in prange(len(x)):
+@njit(cache=True, nogil=True)
+def _squared_distances(first, last, x, centroids, labels, out):
+    """OUT out[i] = |x_i - c(label_i)|^2, first <= i < last."""
+    for i in range(first, last):
         out[i] = squared_distance(x[i], centroids[labels[i]])
 
 
@@ -128,13 +136,14 @@ class Labelling:
         distances = np.empty(len(self.x), np.float32)
         if self.axes is None or labels is None:
             labels = np.empty(len(self.x), np.int32)
-            _largest_score(self.projected, panels, biases, labels)
+            in_threads(-(-len(labels) // BLOCK), _largest_score, self.projected, panels, biases, labels, at_least=4)
         if self.axes is None:
-            squared_distances(self.x, centroids, labels, distances)
+            in_threads(len(labels), _squared_distances, self.x, centroids, labels, distances, at_least=8192)
             return labels, distances
         labels, d = labels.copy(), self.x.shape[1]
         errors = rounding_error(np.sqrt(self.squares), np.sqrt(squares.max()), d)
-        _improve(self.x, centroids, self.projected, panels, biases, self.squares, errors, labels, distances)
+        arguments = self.x, centroids, self.projected, panels, biases, self.squares, errors, labels, distances
+        in_threads(-(-len(labels) // BLOCK), _improve, *arguments, at_least=4)
         return labels, distances
 
 

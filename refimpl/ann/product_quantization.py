@@ -24,9 +24,10 @@ What limits it: m table look-ups a vector, from a table of m 2^bits floats that 
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from ..matrix_product import matrix_product
+from ..threads import in_threads
 from ..validation import check_choice, check_integer
 from .candidates import dot, offer, squared_distance
 from .fast_scan import in_lanes, open_biases, pack_codes, scan_lists, table_books
@@ -98,14 +99,13 @@ def train_rotation(x, m, bits, seed, rounds=8):
     return rotation
 
 
-@njit(cache=True, parallel=True)
-def scan_codes(starts, codes, term2, code_rows, open_rows, centroids, codebooks, queries, probes, found, squared):
-    """The nearest codes in the probed lists. OUT found (n, k) rows = -1, squared (n, k) = inf.
-
-    queries (n, m width) padded as the codebooks; centroids (lists, m width) likewise; probes (n, any), -1 for none.
-    """
+@njit(cache=True, nogil=True)
+def _scan_codes(
+    first, last, starts, codes, term2, code_rows, open_rows, centroids, codebooks, queries, probes, found, squared
+):
+    """`scan_codes` for the queries first to last - 1. OUT found (n, r) = -1, squared (n, r) = inf."""
     m, size, width = codebooks.shape
-    for i in prange(len(queries)):
+    for i in range(first, last):
         query, table = queries[i], np.empty((m, size), np.float32)
         for j in range(m):
             for c in range(size):
@@ -120,6 +120,17 @@ def scan_codes(starts, codes, term2, code_rows, open_rows, centroids, codebooks,
                     for j in range(m):
                         total += table[j, codes[at, j]]  # term 3
                     offer(squared[i], found[i], total, code_rows[at])
+
+
+def scan_codes(starts, codes, term2, code_rows, open_rows, centroids, codebooks, queries, probes, r):
+    """The r nearest codes in the probed lists -> rows, squared distances (n, r); -1, inf for none.
+
+    queries (n, m width) padded as the codebooks; centroids (lists, m width) likewise; probes (n, any), -1 for none.
+    """
+    found, squared = np.full((len(queries), r), -1, np.int64), np.full((len(queries), r), np.inf, np.float32)
+    arguments = starts, codes, term2, code_rows, open_rows, centroids, codebooks, queries, probes, found, squared
+    in_threads(len(queries), _scan_codes, *arguments, at_least=4)
+    return found, squared
 
 
 class IVFPQIndex(Index):
@@ -201,12 +212,10 @@ class IVFPQIndex(Index):
                 (self._starts, self._codes, biases, self._code_rows), self._padded_centroids, self._books, queries,
                 probes, r,
             )  # fmt: skip
-        found, squared = np.full((len(queries), r), -1, np.int64), np.full((len(queries), r), np.inf, np.float32)
-        scan_codes(
+        return scan_codes(
             self._starts, self._codes, self._term2, self._code_rows, open_rows, self._padded_centroids, self._books,
-            queries, probes, found, squared,
-        )  # fmt: skip
-        return found
+            queries, probes, r,
+        )[0]  # fmt: skip
 
     def _rows(self, queries, k, open_rows, share):
         """Rows of candidates: from probes / share lists, and from four times as many where those had fewer than k."""

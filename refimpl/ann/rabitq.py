@@ -28,8 +28,9 @@ unbiased over seeds, and a result the same in every batch; its error is in the b
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
+from ..threads import in_threads
 from .byte_shuffle import LARGEST, QUAD, part_bytes, part_entries
 
 GROUP = 4  # coordinates, and bits, of a digit
@@ -41,10 +42,11 @@ def random_rotation(d, rng):
     return np.ascontiguousarray(q * np.where(np.diag(r) < 0, -1.0, 1.0), np.float32)
 
 
-@njit(cache=True, parallel=True)
-def _encode(residuals, centroids, labels, digits, factors):
+@njit(cache=True, nogil=True)
+def _encode(first, last, residuals, centroids, labels, digits, factors):
+    """`encode` for rows first to last - 1. OUT digits = 0, factors."""
     d = residuals.shape[1]
-    for i in prange(len(residuals)):
+    for i in range(first, last):
         square, length, cross = 0.0, 0.0, 0.0  # |r|^2, |r|_1, sign(r).c
         for j in range(d):
             x, c = np.float64(residuals[i, j]), np.float64(centroids[labels[i], j])
@@ -68,7 +70,7 @@ def encode(residuals, centroids, labels):
     """
     digits = np.zeros((len(residuals), -(-residuals.shape[1] // GROUP)), np.uint8)
     factors = np.empty((3, len(residuals)), np.float32)
-    _encode(residuals, centroids, labels, digits, factors)
+    in_threads(len(residuals), _encode, residuals, centroids, labels, digits, factors)
     return digits, factors
 
 
@@ -103,9 +105,9 @@ def _tables_of(query, dither, signs, largest, tables):
     return reach / largest, offset
 
 
-@njit(cache=True, parallel=True)
-def _fill_tables(queries, dither, signs, largest, tables, steps, offsets):
-    for i in prange(len(queries)):
+@njit(cache=True, nogil=True)
+def _fill_tables(first, last, queries, dither, signs, largest, tables, steps, offsets):
+    for i in range(first, last):
         steps[i], offsets[i] = _tables_of(queries[i], dither, signs, largest, tables[i])
 
 
@@ -119,7 +121,8 @@ def query_tables(queries, dither):
     n, groups = len(queries), len(dither)
     tables = np.zeros((n, -(-groups // QUAD), 8, 1 << GROUP), np.uint8)
     steps, offsets = np.empty(n, np.float32), np.empty(n, np.float32)
-    _fill_tables(queries, dither, _SIGNS, np.float32(largest_entry(groups)), tables, steps, offsets)
+    arguments = queries, dither, _SIGNS, np.float32(largest_entry(groups)), tables, steps, offsets
+    in_threads(n, _fill_tables, *arguments, at_least=64)
     return tables, steps, offsets
 
 

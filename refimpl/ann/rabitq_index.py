@@ -20,13 +20,14 @@ code; a vector that is measured takes 512 bytes from memory.
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from ..matrix_product import matrix_product
+from ..threads import in_threads
 from ..validation import check_integer, check_number
 from .bits import lowest_bit
 from .byte_shuffle import LANES, block_scores, lanes_up_to
-from .candidates import SUMS, offer, squared_distance
+from .candidates import SUMS, measure, offer, squared_distance
 from .fast_scan import in_lanes, pack_codes
 from .gather import prefetch
 from .index import METRICS, Index
@@ -34,9 +35,7 @@ from .ivf import as_one_list, coarse_centroids, nearest_centroids
 from .kmeans import assign, group_by_label
 from .panels import rounding_error
 from .rabitq import encode, query_tables, random_rotation, table_error
-from .reorder import BESIDE, LINE, _exact_distances
-
-TASK = 16  # queries that one thread takes at a time
+from .reorder import LINE
 
 
 @njit(cache=True, no_cpython_wrapper=True, fastmath=SUMS)
@@ -179,50 +178,36 @@ def _room(starts, k):
     )  # fmt: skip
 
 
-@njit(cache=True, no_cpython_wrapper=True)
-def _search_task(
-    task, lists, centers, open_rows, vectors, ids, metric, order, probes, queries, turned, tables, numbers, eps0,
-    found, distances, counts,
-):  # fmt: skip
-    """`_search` for the queries order[task TASK : (task + 1) TASK]."""
-    k = found.shape[1]
-    room, near, rows = _room(lists[0], k), np.empty(k, np.float32), np.empty(k + BESIDE, np.int64)
-    exact = np.empty(k + BESIDE)
-    for o in range(task * TASK, min((task + 1) * TASK, len(order))):
-        i = order[o]
-        for c in range(k):
-            near[c], rows[c] = np.inf, -1
-        for c in range(k, k + BESIDE):
-            rows[c] = -1
-        counts[i] = _nearest_in_lists(
-            lists, centers, open_rows, probes[i], turned[i], tables[i], numbers[0, i], numbers[1, i], numbers[2, i],
-            numbers[3, i], eps0, vectors, queries[i], near, rows[:k], room,
-        )  # fmt: skip
-        n_found = 0
-        while rows[n_found] >= 0:
-            n_found += 1
-        for c in range(n_found, k + BESIDE):
-            rows[c] = 0
-        _exact_distances(vectors, queries[i], rows, n_found, metric, exact)
-        for c in range(n_found):
-            offer(distances[i], found[i], np.float32(exact[c]), ids[rows[c]])
-
-
-@njit(cache=True, parallel=True)
+@njit(cache=True, nogil=True)
 def _search(
-    lists, centers, open_rows, vectors, ids, metric, order, probes, queries, turned, tables, numbers, eps0, found,
-    distances, counts,
+    first, last, lists, centers, open_rows, vectors, ids, metric, order, probes, queries, turned, tables, numbers, eps0,
+    found, distances, counts,
 ):  # fmt: skip
     """OUT found (n, k) = -1, distances = inf: the k nearest, by the distances that index.py defines, and by id.
 
     lists: starts, codes, factors, code_rows; numbers (4, n): step, offset, table error and slack of each query, see
-    `_nearest_in_lists`; order (n,) in which the queries are taken; OUT counts (n,): how many vectors were measured.
+    `_nearest_in_lists`; OUT counts (n,): how many vectors were measured. For the queries order[first:last].
     """
-    for task in prange((len(order) + TASK - 1) // TASK):  # the work is elsewhere: Numba takes long over it in a prange
-        _search_task(
-            np.int64(task), lists, centers, open_rows, vectors, ids, metric, order, probes, queries, turned, tables,
-            numbers, eps0, found, distances, counts,
+    k = found.shape[1]
+    room, near, rows, exact = (
+        _room(lists[0], k),
+        np.empty(k, np.float32),
+        np.empty(k, np.int64),
+        np.empty(k, np.float32),
+    )
+    for i in order[first:last]:
+        for c in range(k):
+            near[c], rows[c] = np.inf, -1
+        counts[i] = _nearest_in_lists(
+            lists, centers, open_rows, probes[i], turned[i], tables[i], numbers[0, i], numbers[1, i], numbers[2, i],
+            numbers[3, i], eps0, vectors, queries[i], near, rows, room,
         )  # fmt: skip
+        n_found = 0
+        while n_found < k and rows[n_found] >= 0:
+            n_found += 1
+        measure(vectors, rows, n_found, queries[i], metric, exact)
+        for c in range(n_found):
+            offer(distances[i], found[i], exact[c], ids[rows[c]])
 
 
 class RaBitQIndex(Index):
@@ -295,9 +280,10 @@ class RaBitQIndex(Index):
         def search(lists, centers, open_rows, vectors, ids, metric, probes, queries, k):
             found, distances = np.full((n, k), -1, np.int64), np.full((n, k), np.inf, np.float32)
             counts = np.empty(n, np.int64)
-            _search(
-                lists, centers, open_rows, vectors, ids, METRICS.index(metric), np.argsort(probes[:, 0], kind="stable"),
-                probes, queries, turned, tables, numbers, self.eps0, found, distances, counts,
+            in_threads(
+                n, _search, lists, centers, open_rows, vectors, ids, METRICS.index(metric),
+                np.argsort(probes[:, 0], kind="stable"), probes, queries, turned, tables, numbers, self.eps0,
+                found, distances, counts, at_least=8,
             )  # fmt: skip
             return found, distances, counts
 

@@ -28,8 +28,9 @@ most.
 """
 
 import numpy as np
-from numba import get_num_threads, njit, prange
+from numba import get_num_threads, njit
 
+from ..threads import in_threads
 from ..validation import check_integer
 from .candidates import dot, met_by_none, offer, squared_distance
 from .index import Index
@@ -110,7 +111,7 @@ def _halve(values, rows, start, middle, end):
 
 @njit(cache=True)
 def _grow_tree(vectors, seed, normals, offsets, rows):
-    """`_grow_forest` for one tree."""
+    """`_grow_trees` for one tree."""
     n = len(vectors)
     state, values = np.empty(1, np.uint64), np.empty(n, np.float32)
     state[0] = seed
@@ -132,18 +133,21 @@ def _grow_tree(vectors, seed, normals, offsets, rows):
         offsets[node] = np.float32(0.5) * left + np.float32(0.5) * right
 
 
-@njit(cache=True, parallel=True)
-def _grow_forest(vectors, seeds, normals, offsets, leaves):
-    """One tree a seed. OUT normals, offsets, leaves: their shapes, and so the number of levels, are the caller's."""
-    for t in prange(len(seeds)):
+@njit(cache=True, nogil=True)
+def _grow_trees(first, last, vectors, seeds, normals, offsets, leaves):
+    """The trees first to last - 1. OUT normals, offsets, leaves: their shapes, and so the levels, are the caller's."""
+    for t in range(first, last):
         _grow_tree(vectors, seeds[t], normals[t], offsets[t], leaves[t])
 
 
-@njit(cache=True)
-def _search_for(
-    vectors, ids, open_rows, normals, offsets, leaves, queries, first, last, slack, max_leaves, found, distances
+@njit(cache=True, nogil=True)
+def _search_forest(
+    first, last, vectors, ids, open_rows, normals, offsets, leaves, queries, slack, max_leaves, found, distances
 ):
-    """`_search_forest` for queries[first:last], in one thread."""
+    """OUT found (n, k) = -1, distances (n, k) = inf, squared; for the queries first to last - 1.
+
+    slack (n,): how far rounding may lift a bound.
+    """
     trees, cuts, _ = normals.shape
     nodes = 2 * cuts + 1
     n = leaves.shape[1]
@@ -176,18 +180,6 @@ def _search_for(
                     offer(nearest, nearest_ids, squared_distance(query, vectors[row]), ids[row])
 
 
-@njit(cache=True, parallel=True)
-def _search_forest(vectors, ids, open_rows, normals, offsets, leaves, queries, slack, max_leaves, found, distances):
-    """OUT found (n, k) = -1, distances (n, k) = inf, squared. slack (n,): how far rounding may lift a bound."""
-    n = len(queries)
-    n_chunks = min(n, 16)  # few: each clears an array of all rows
-    for c in prange(n_chunks):
-        first, last = c * n // n_chunks, (c + 1) * n // n_chunks
-        _search_for(
-            vectors, ids, open_rows, normals, offsets, leaves, queries, first, last, slack, max_leaves, found, distances
-        )
-
-
 class RPForestIndex(Index):
     """Approximate nearest neighbours by trees of oblique cuts.
 
@@ -218,7 +210,8 @@ class RPForestIndex(Index):
         at_once = get_num_threads()
         for first in range(0, self.trees, at_once):
             some = slice(first, first + at_once)
-            _grow_forest(self._vectors, seeds[some], self._normals[some], self._offsets[some], self._leaves[some])
+            own = seeds[some], self._normals[some], self._offsets[some], self._leaves[some]
+            in_threads(len(own[0]), _grow_trees, self._vectors, *own, at_least=1)
             self._report(min(1.0, (first + at_once) / self.trees))
 
     def _scan_limit(self):
@@ -231,7 +224,8 @@ class RPForestIndex(Index):
         slack = ((queries.shape[1] + 4) * 2.0**-22 * lengths).astype(np.float32)
         budget = np.iinfo(np.int64).max if self.max_leaves is None else int(np.ceil(self.max_leaves / share))
         forest = self._normals, self._offsets, self._leaves
-        _search_forest(self._vectors, self._ids, open_rows, *forest, queries, slack, budget, found, squared)
+        arguments = self._vectors, self._ids, open_rows, *forest, queries, slack, budget, found, squared
+        in_threads(len(queries), _search_forest, *arguments, at_least=4)
         return found
 
 

@@ -25,14 +25,15 @@ Layout in memory: fast_scan.py, twice: the vectors' codes in L lists, and the ce
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
+from ..threads import in_threads
 from ..validation import check_integer, check_number
 from .anisotropic import anisotropic_codes, anisotropic_eta, directions, train_anisotropic
 from .bits import lowest_bit
 from .byte_shuffle import LANES, MOST_PARTS, block_scores
 from .candidates import offer, squared_distance
-from .fast_scan import CHUNK, in_lanes, make_tables, open_biases, pack_codes, scan_lists, table_books
+from .fast_scan import in_lanes, make_tables, open_biases, pack_codes, scan_lists, table_books
 from .index import Index
 from .ivf import coarse_centroids
 from .kmeans import assign, group_by_label
@@ -55,29 +56,26 @@ def _by_distance(query, centroids, rows, near):
             offer(near, rows, squared_distance(query, centroids[row]), row)
 
 
-@njit(cache=True, parallel=True)
-def _rank_lists(packed, biases, books, queries, centroids, found, scores):
+@njit(cache=True, nogil=True)
+def _rank_lists(first_query, last_query, packed, biases, books, queries, centroids, found, scores):
     """OUT found (n, any) = -1, scores = inf: see `rank_lists`."""
     m, quads, most = len(books), packed.shape[1], found.shape[1]
-    for task in prange((len(queries) + CHUNK - 1) // CHUNK):
-        entries, tables = np.empty((m, 16), np.float32), np.zeros((quads, 8, 16), np.uint8)
-        widest, out, near = np.empty(16, np.float32), np.empty(LANES, np.float32), np.empty(most, np.float32)
-        for i in range(task * CHUNK, min((task + 1) * CHUNK, len(queries))):
-            step, offset = make_tables(queries[i], books, entries, widest, tables)
-            for block in range(len(packed)):
-                at = block * LANES
-                lanes = block_scores(
-                    packed, at * 2 * quads, tables, quads, step, offset, biases, at, scores[i, -1], out
-                )
-                while lanes:
-                    lane = lowest_bit(lanes)
-                    lanes &= lanes - np.uint64(1)
-                    offer(scores[i], found[i], out[lane], at + lane)
-            first = 0
-            while first < most:
-                last = min(2 * first + WINDOW, most)
-                _by_distance(queries[i], centroids, found[i, first:last], near[first:last])
-                first = last
+    entries, tables = np.empty((m, 16), np.float32), np.zeros((quads, 8, 16), np.uint8)
+    widest, out, near = np.empty(16, np.float32), np.empty(LANES, np.float32), np.empty(most, np.float32)
+    for i in range(first_query, last_query):
+        step, offset = make_tables(queries[i], books, entries, widest, tables)
+        for block in range(len(packed)):
+            at = block * LANES
+            lanes = block_scores(packed, at * 2 * quads, tables, quads, step, offset, biases, at, scores[i, -1], out)
+            while lanes:
+                lane = lowest_bit(lanes)
+                lanes &= lanes - np.uint64(1)
+                offer(scores[i], found[i], out[lane], at + lane)
+        first = 0
+        while first < most:
+            last = min(2 * first + WINDOW, most)
+            _by_distance(queries[i], centroids, found[i, first:last], near[first:last])
+            first = last
 
 
 def rank_lists(list_codes, list_biases, books, queries, centroids, p):
@@ -91,7 +89,8 @@ def rank_lists(list_codes, list_biases, books, queries, centroids, p):
         most = 2 * most + WINDOW
     most = min(most, len(centroids))
     found, scores = np.full((len(queries), most), -1, np.int64), np.full((len(queries), most), np.inf, np.float32)
-    _rank_lists(list_codes, list_biases, books, queries, centroids, found, scores)
+    arguments = list_codes, list_biases, books, queries, centroids, found, scores
+    in_threads(len(queries), _rank_lists, *arguments, at_least=16)
     return np.ascontiguousarray(found[:, :p])
 
 

@@ -11,8 +11,9 @@ which asks for a residual at right angles to the first. weight 0 is the next nea
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
+from ..threads import in_threads
 from .candidates import squared_distance
 from .ivf import as_one_list, nearest_centroids
 
@@ -31,10 +32,10 @@ def soar_loss(x, own, other, weight):
     return square + weight * inner * inner / norm if norm > 0 else square
 
 
-@njit(cache=True, parallel=True)
-def _choose(x, centroids, labels, candidates, weight, second):
+@njit(cache=True, nogil=True)
+def _choose(first, last, x, centroids, labels, candidates, weight, second):
     """OUT second (n,): the best list other than labels[i]. No loss is below |x - c'|^2: often few need be tried."""
-    for i in prange(len(x)):
+    for i in range(first, last):
         own, best, least, furthest = centroids[labels[i]], -1, np.inf, 0.0
         for c in candidates[i]:
             if c < 0:
@@ -60,5 +61,5 @@ def second_lists(x, centroids, labels, weight):
     """
     second = np.empty(len(x), np.int64)
     candidates = nearest_centroids(as_one_list(centroids), x, min(CANDIDATES, len(centroids)))
-    _choose(x, centroids, labels, candidates, float(weight), second)
+    in_threads(len(x), _choose, x, centroids, labels, candidates, float(weight), second)
     return second

@@ -9,11 +9,10 @@ processor cannot foresee, is rare. It holds positions, and is cleared between qu
 entries, 4 kB, and stays in the nearest cache.
 """
 
-import threading
-
-import numba
 import numpy as np
 from numba import njit
+
+from ..threads import in_threads
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: the high bits of key * GOLDEN are well spread (Knuth)
 
@@ -70,20 +69,3 @@ def take_ragged(offsets, rows):
     lengths = offsets[rows + 1] - offsets[rows]
     new = np.concatenate([[0], np.cumsum(lengths)])
     return np.arange(new[-1]) + np.repeat(offsets[rows] - new[:-1], lengths), new
-
-
-def in_threads(q, kernel, *args, at_least=1024):
-    """kernel(first, last, *args) over 0..q, shared out among threads of at least `at_least` each.
-
-    The kernels release the GIL, and each query writes to places of its own. Plain threads, and not Numba's prange,
-    because a parallel kernel takes several times as long to compile, which a reader who evaluates one run would wait
-    for.
-    """
-    n = max(1, min(numba.config.NUMBA_NUM_THREADS, q // at_least))
-    edges = [q * i // n for i in range(n + 1)]
-    others = [threading.Thread(target=kernel, args=(edges[i], edges[i + 1], *args)) for i in range(1, n)]
-    for thread in others:
-        thread.start()
-    kernel(0, edges[1], *args)
-    for thread in others:
-        thread.join()

@@ -22,8 +22,9 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from ..threads import in_threads
 from ..validation import check_integer, check_number
-from .matching import in_threads, take_ragged
+from .matching import take_ragged
 
 PRECISION, RECALL, HIT_RATE, RR, AP, R_PRECISION, DCG, NDCG, DCG_EXP, NDCG_EXP, RBP, ERR, BPREF = range(13)
 MEASURES = {

@@ -45,10 +45,9 @@ def test_three_terms_are_the_distance_to_the_decoded_vector():
     labels = np.repeat(np.arange(7), np.diff(index._starts))
     own = (queries - index._center) @ index._rotation
     expected = ((own[:, None] - (index._centroids[labels] + residuals)) ** 2).sum(2)
-    rows, squared = np.full((5, 300), -1), np.full((5, 300), np.inf, np.float32)
+    lists = index._starts, index._codes, index._term2, index._code_rows
     probes = np.tile(np.arange(7), (5, 1))
-    scan_codes(index._starts, index._codes, index._term2, index._code_rows, np.ones(300, bool), index._centroids,
-               index._codebooks, own, probes, rows, squared)  # fmt: skip
+    _, squared = scan_codes(*lists, np.ones(300, bool), index._centroids, index._codebooks, own, probes, 300)
     np.testing.assert_allclose(squared, np.sort(expected, 1), rtol=1e-4, atol=1e-4)
 
 

@@ -1,0 +1,25 @@
+"""A loop shared out among threads: a kernel over a range of it in each.
+
+Plain threads, and not Numba's `prange`: of a parallel function Numba compiles four versions, one within the other,
+which takes several times as long, and whoever makes a first call waits for it. Starting a thread takes a tenth of a
+millisecond; `at_least` says how much work is worth that.
+
+A kernel releases the GIL, and each turn of its loop writes to places of its own: the result does not depend on where
+the range is cut.
+"""
+
+import threading
+
+import numba
+
+
+def in_threads(n, kernel, *args, at_least=1024):
+    """kernel(first, last, *args) over 0..n, in at most numba.get_num_threads() threads of at least `at_least` turns."""
+    n_threads = max(1, min(n // at_least, numba.get_num_threads()))
+    edges = [n * i // n_threads for i in range(n_threads + 1)]
+    others = [threading.Thread(target=kernel, args=(first, last, *args)) for first, last in zip(edges[1:-1], edges[2:])]
+    for thread in others:
+        thread.start()
+    kernel(0, edges[1], *args)
+    for thread in others:
+        thread.join()
