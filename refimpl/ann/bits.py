@@ -36,8 +36,8 @@ def in_every_lane(builder, value, lanes):
 
 
 def pack_lanes(flags):
-    """flags (blocks, lanes <= 64) bool -> (blocks,) uint64 with bit i of a word for lane i."""
+    """flags (blocks, lanes) bool -> (blocks,) uint64 with bit i of a word for lane i; lanes: 8, 16 ... 64."""
     blocks, lanes = flags.shape
     octets = np.zeros((blocks, 8), np.uint8)
-    octets[:, : -(-lanes // 8)] = np.packbits(flags, axis=1, bitorder="little")
+    octets[:, : lanes // 8] = np.packbits(flags, bitorder="little").reshape(blocks, lanes // 8)
     return octets.view("<u8")[:, 0].astype(np.uint64)

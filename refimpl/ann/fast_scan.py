@@ -187,7 +187,7 @@ def _scan_query(block_starts, packed, biases, lane_rows, centroids, books, query
     r, quads, slots = len(found), packed.shape[1], len(scores)
     most = with_some_more(r)
     step, offset = make_tables(query, books, entries, widest, tables)
-    limit, used, kept = np.float32(np.inf), 0, 0
+    limit, used, kept = np.float32(np.inf), np.int64(0), 0  # a plain 0 is a type of its own: `cut` compiled once more
     for list_ in probes:
         if list_ < 0:
             continue

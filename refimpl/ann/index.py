@@ -71,12 +71,20 @@ def _scan_rows(first, last, vectors, ids, queries, found, distances):
             offer(distances[i], found[i], squared_distance(queries[i], vectors[row]), ids[row])
 
 
+def scan(vectors, ids, queries, k):
+    """The ids (n, k) of the k nearest of `vectors` to each query, by squared distances in float32; -1 for none."""
+    found, squared = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), np.inf, np.float32)
+    if found.size:
+        in_threads(len(queries), _scan_rows, vectors, ids, queries, found, squared, at_least=2)
+    return found
+
+
 @njit(cache=True, nogil=True)
 def _measure(first, last, vectors, rows, ids, queries, metric, found, distances):
     """`measure_rows` for the queries first to last - 1. metric: 0 l2, 1 cosine, 2 ip. INOUT found, distances."""
     kept, near = np.empty(rows.shape[1], np.int64), np.empty(rows.shape[1], np.float32)
     for i in range(first, last):
-        count = 0
+        count = np.int64(0)  # a plain 0 is a type of its own, for which `measure` would be compiled once more
         for c in range(rows.shape[1]):
             if rows[i, c] >= 0:
                 kept[count] = rows[i, c]
@@ -197,12 +205,7 @@ class Index:
 
     def _scan(self, queries, k, rows):
         """The ids of the nearest among some rows."""
-        found = np.full((len(queries), min(k, len(rows))), -1, np.int64)
-        if found.size:
-            squared = np.full(found.shape, np.inf, np.float32)
-            arguments = self._vectors[rows], self._ids[rows], queries, found, squared
-            in_threads(len(queries), _scan_rows, *arguments, at_least=2)
-        return found
+        return scan(self._vectors[rows], self._ids[rows], queries, min(k, len(rows)))
 
     def _scan_limit(self):
         return 0

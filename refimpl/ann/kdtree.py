@@ -39,9 +39,9 @@ class KDTreeIndex(Index):
         self.max_leaves = None if max_leaves is None else check_integer(max_leaves, "max_leaves", minimum=1)
 
     def _coordinates(self, vectors):
-        """A copy; for "ip" with the last coordinate to all digits: the bounds of the search stand on it."""
+        """Those of the tree; for "ip" with the last one to all digits: the bounds of the search stand on it."""
         if self.metric != "ip":
-            return vectors.copy()
+            return vectors
         points = vectors.astype(np.float64)
         points[:, -1] = np.sqrt(np.maximum(self._largest_norm**2 - (points[:, :-1] ** 2).sum(1), 0))
         return points

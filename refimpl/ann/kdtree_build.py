@@ -42,14 +42,16 @@ class Tree(NamedTuple):
     roots: int
 
 
-# `points` (n, d) and `rows` (n,) are reordered in place, so that each subtree is a range of them.
+# Points are reordered in place, so that each subtree is a range of them, and so are their row numbers: a point is
+# followed by its row number, as an integer of the same size. `points` (n, d + 1) shows that memory as floats, `words`
+# as integers, which is how it is moved.
 
 
 @njit(cache=True)
 def _widest(points, start, end):
     """The axis on which points[start:end] spread most, and their least and largest value there."""
     axis, axis_low, axis_high, width = 0, 0.0, 0.0, -1.0
-    for j in range(points.shape[1]):
+    for j in range(points.shape[1] - 1):
         low = high = points[start, j]
         for i in range(start + 1, end):
             low = min(low, points[i, j])
@@ -97,91 +99,78 @@ def _split_value(points, start, end, axis, low, high, balanced):
 
 
 @njit(cache=True)
-def _partition(points, rows, spare, spare_rows, start, end, axis, split):
-    """Move the points below `split` to the front, order kept -> where the others begin, and both edges of the gap."""
-    d = points.shape[1]
-    left, right = start, start
-    low_edge, high_edge = -np.inf, np.inf
+def _partition(points, words, start, end, axis, split):
+    """Move the points below `split` to the front -> where the others begin, and both edges of the gap.
+
+    Lomuto's partition without its branch, which would be mispredicted every other time: every point changes places with
+    the first of those that are not below, and that place moves on if the point was below.
+    """
+    left, low_edge, high_edge = start, -np.inf, np.inf
     for i in range(start, end):
-        value, row = points[i, axis], rows[i]
+        value = points[i, axis]
         below = value < split
-        # Every point is written to both sides, and one of the two moves on: no branch to mispredict.
-        for j in range(d):
-            x = points[i, j]
-            points[left, j] = x
-            spare[right, j] = x
-        rows[left] = row
-        spare_rows[right] = row
+        for j in range(words.shape[1]):
+            word = words[i, j]
+            words[i, j] = words[left, j]
+            words[left, j] = word
         left += below
-        right += not below
         low_edge = max(low_edge, value if below else -np.inf)
         high_edge = min(high_edge, np.inf if below else value)
-    for i in range(end - left):
-        for j in range(d):
-            points[left + i, j] = spare[start + i, j]
-        rows[left + i] = spare_rows[start + i]
     return left, low_edge, high_edge
 
 
-@njit(cache=True)
-def _grow(points, rows, spare, spare_rows, start, end, depth, depth_limit, leaf_size, at, axis, link, planes):
-    """Write the nodes of the tree over points[start:end], in preorder, from node `at` on -> their end, greatest depth.
+@njit(cache=True, nogil=True)
+def _grow(first, last, points, words, branches, depth_limit, leaf_size, axis, link, planes, grown):
+    """Write the nodes of the trees over some ranges of points, each in preorder.
 
-    Links count from `at`. A leaf: axis = -(number of points), link = its first point, planes[0] = its depth.
+    branches (any, 4): first point, end of points, depth of the root, place of its node; this does first to last - 1.
+    OUT grown (any, 2): end of the nodes, greatest depth. Links count from the root. A leaf: axis = -(number of points),
+    link = its first point, planes[0] = its depth.
     """
     todo = np.empty((4 * depth_limit, 4), np.int64)  # start, end, the node it is the right child of, depth
-    todo[0, 0], todo[0, 1], todo[0, 2], todo[0, 3] = start, end, -1, depth
-    n_todo, node, deepest = 1, at, depth
-    while n_todo:
-        n_todo -= 1
-        start, end, parent, depth = todo[n_todo, 0], todo[n_todo, 1], todo[n_todo, 2], todo[n_todo, 3]
-        deepest = max(deepest, depth)
-        if parent >= 0:
-            link[parent] = node - at
-        j, low, high = (0, 0.0, 0.0) if end - start <= leaf_size else _widest(points, start, end)
-        if low == high:
-            axis[node] = start - end
-            link[node] = start
-            planes[node, 0] = depth
-        else:
-            split = _split_value(points, start, end, j, low, high, depth >= depth_limit)
-            middle, low_edge, high_edge = _partition(points, rows, spare, spare_rows, start, end, j, split)
-            axis[node], planes[node, 0], planes[node, 1] = j, low_edge, high_edge
-            for right in range(2):  # the left child is taken from the pile next
-                at_top = n_todo + 1 - right
-                todo[at_top, 0] = start if not right else middle
-                todo[at_top, 1] = middle if not right else end
-                todo[at_top, 2] = node if right else -1
-                todo[at_top, 3] = depth + 1
-            n_todo += 2
-        node += 1
-    return node, deepest
-
-
-@njit(cache=True, nogil=True)
-def _grow_branches(
-    first, last, points, rows, spare, spare_rows, starts, ends, depths, depth_limit, leaf_size, axis, link, planes,
-    grown,
-):  # fmt: skip
-    """One subtree a branch. m points make fewer than 2 m nodes: that from point s on has room from node 2 s on."""
     for b in range(first, last):
-        at = 2 * starts[b]
-        state = points, rows, spare, spare_rows
-        limits = depths[b], depth_limit, leaf_size
-        end, deepest = _grow(*state, starts[b], ends[b], *limits, at, axis, link, planes)
-        grown[b, 0], grown[b, 1], grown[b, 2] = at, end, deepest
+        root = branches[b, 3]
+        todo[0, 0], todo[0, 1], todo[0, 2], todo[0, 3] = branches[b, 0], branches[b, 1], -1, branches[b, 2]
+        n_todo, node, deepest = 1, root, branches[b, 2]
+        while n_todo:
+            n_todo -= 1
+            start, end, parent, depth = todo[n_todo, 0], todo[n_todo, 1], todo[n_todo, 2], todo[n_todo, 3]
+            deepest = max(deepest, depth)
+            if parent >= 0:
+                link[parent] = node - root
+            j, low, high = (0, 0.0, 0.0) if end - start <= leaf_size else _widest(points, start, end)
+            if low == high:
+                axis[node] = start - end
+                link[node] = start
+                planes[node, 0] = depth
+            else:
+                split = _split_value(points, start, end, j, low, high, depth >= depth_limit)
+                middle, low_edge, high_edge = _partition(points, words, start, end, j, split)
+                axis[node], planes[node, 0], planes[node, 1] = j, low_edge, high_edge
+                for right in range(2):  # the left child is taken from the pile next
+                    at_top = n_todo + 1 - right
+                    todo[at_top, 0] = start if not right else middle
+                    todo[at_top, 1] = middle if not right else end
+                    todo[at_top, 2] = node if right else -1
+                    todo[at_top, 3] = depth + 1
+                n_todo += 2
+            node += 1
+        grown[b, 0], grown[b, 1] = node, deepest
 
 
 @njit(cache=True, nogil=True)
 def _splice_branches(
-    first, last, grown, axis, link, planes, points, rows, places, first_blocks, out_axis, out_link, out_planes, blocks,
+    first, last, spans, axis, link, planes, points, words, places, first_blocks, out_axis, out_link, out_planes, blocks,
     out_rows,
 ):  # fmt: skip
-    """Copy the nodes of each branch to its place in the tree, and the points of its leaves into their blocks."""
-    d = points.shape[1]
+    """Copy the nodes of each branch to its place in the tree, and the points of its leaves into their blocks.
+
+    spans (any, 2): where the nodes of a branch begin and end.
+    """
+    d = points.shape[1] - 1
     for b in range(first, last):
-        begin, at, block = grown[b, 0], places[b], first_blocks[b]
-        for node in range(begin, grown[b, 1]):
+        at, block = places[b], first_blocks[b]
+        for node in range(spans[b, 0], spans[b, 1]):
             if axis[node] >= 0:
                 out_axis[at], out_link[at] = axis[node], places[b] + link[node]
                 out_planes[at, 0], out_planes[at, 1] = planes[node, 0], planes[node, 1]
@@ -192,7 +181,7 @@ def _splice_branches(
                 out_planes[at, 0], out_planes[at, 1] = 0.0, 0.0
                 for i in range(n_blocks * LANES):
                     lane = i % LANES
-                    out_rows[block + i // LANES, lane] = rows[start + i] if i < size else -1
+                    out_rows[block + i // LANES, lane] = words[start + i, d] if i < size else -1
                     for j in range(d):
                         blocks[block + i // LANES, j, lane] = points[start + i, j] if i < size else 0.0
                 block += n_blocks
@@ -200,7 +189,7 @@ def _splice_branches(
 
 
 def build_tree(points, *, leaf_size=LANES):
-    """The Tree over points (n, d), float32 or float64, which it reorders. O(d n log n) time, n d numbers of scratch.
+    """The Tree over points (n, d), float32 or float64. O(d n log n) time, n (d + 1) numbers of scratch.
 
     The top is cut by one thread until there is work for all, then the branches grow independently. A node depends on
     its points alone, so the tree is the same whatever the number of threads.
@@ -208,35 +197,36 @@ def build_tree(points, *, leaf_size=LANES):
     n, d = points.shape
     if n == 0:
         return hang_leaf(None, points, np.empty(0, np.int32))
-    rows = np.arange(n, dtype=np.int32)
+    own = np.empty((n, d + 1), points.dtype)
+    words = own.view(f"i{own.itemsize}")
+    own[:, :d], words[:, d] = points, np.arange(n)
     depth_limit = 2 * n.bit_length() + 8
     axis, link = np.empty(4 * n, np.int32), np.empty(4 * n, np.int32)  # untouched room costs nothing
     planes, top = np.empty((4 * n, 2)), 2 * n
-    state = points, rows, np.empty_like(points), np.empty_like(rows)
-    share = max(leaf_size, n // (4 * get_num_threads()))
-    top_end, _ = _grow(*state, 0, n, 0, depth_limit, share, top, axis, link, planes)
-    top_axis, top_link = axis[top:top_end].copy(), link[top:top_end].copy()
-    branches = np.flatnonzero(top_axis < 0)
-    starts = top_link[branches].astype(np.int64)
-    grown = np.empty((len(starts), 3), np.int64)  # first node, end of nodes, depth
-    depths = planes[top + branches, 0].astype(np.int64)
-    ends = starts - top_axis[branches]
-    limits = depths, depth_limit, leaf_size
-    in_threads(len(starts), _grow_branches, *state, starts, ends, *limits, axis, link, planes, grown, at_least=1)
+    share, grown = max(leaf_size, n // (4 * get_num_threads())), np.empty((1, 2), np.int64)
+    _grow(0, 1, own, words, np.array([[0, n, 0, top]]), depth_limit, share, axis, link, planes, grown)
+    top_axis, top_link = axis[top : grown[0, 0]].copy(), link[top : grown[0, 0]].copy()
+    leaves = np.flatnonzero(top_axis < 0)
+    starts, sizes, depths = top_link[leaves].astype(np.int64), -top_axis[leaves], planes[top + leaves, 0]
+    # m points make fewer than 2 m nodes: the branch from point s on has room from node 2 s on.
+    branches = np.stack([starts, starts + sizes, depths.astype(np.int64), 2 * starts], 1)
+    grown = np.empty((len(branches), 2), np.int64)
+    arguments = own, words, branches, depth_limit, leaf_size, axis, link, planes, grown
+    in_threads(len(branches), _grow, *arguments, at_least=1)
 
     # Where each top node and each branch goes: a leaf of the top gives way to all nodes of its branch.
-    sizes = np.ones(len(top_axis), np.int64)
-    sizes[branches] = grown[:, 1] - grown[:, 0]
+    spans, sizes = np.stack([branches[:, 3], grown[:, 0]], 1), np.ones(len(top_axis), np.int64)
+    sizes[leaves] = spans[:, 1] - spans[:, 0]
     places = np.cumsum(sizes) - sizes
-    leaf_sizes = [-axis[first:end][axis[first:end] < 0] for first, end, _ in grown]
-    n_blocks = np.array([((leaves + LANES - 1) // LANES).sum() for leaves in leaf_sizes])
+    leaf_sizes = [-axis[first:end][axis[first:end] < 0] for first, end in spans]
+    n_blocks = np.array([((points_of + LANES - 1) // LANES).sum() for points_of in leaf_sizes])
     tree = Tree(
         np.empty(sizes.sum(), np.int32),
         np.empty(sizes.sum(), np.int32),
         np.empty((sizes.sum(), 2)),
         np.empty((n_blocks.sum(), d, LANES), points.dtype),
         np.empty((n_blocks.sum(), LANES), np.int32),
-        int(grown[:, 2].max()),
+        int(grown[:, 1].max()),
         1,
     )
     inner = np.flatnonzero(top_axis >= 0)
@@ -244,8 +234,8 @@ def build_tree(points, *, leaf_size=LANES):
     tree.link[places[inner]] = places[top_link[inner]]
     tree.planes[places[inner]] = planes[top + inner]
     first_blocks = np.cumsum(n_blocks) - n_blocks
-    arguments = grown, axis, link, planes, points, rows, places[branches], first_blocks, *tree[:5]
-    in_threads(len(starts), _splice_branches, *arguments, at_least=1)
+    arguments = spans, axis, link, planes, own, words, places[leaves], first_blocks, *tree[:5]
+    in_threads(len(spans), _splice_branches, *arguments, at_least=1)
     return tree
 
 

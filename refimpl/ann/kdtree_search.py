@@ -238,10 +238,11 @@ class Opening(NamedTuple):
 def open_tree(tree, open_rows=None):
     """The Opening for a bool mask over the rows of the data; None opens all. O(n)."""
     is_open = tree.rows >= 0
-    if open_rows is not None and is_open.any():
+    if open_rows is not None and not open_rows.all():
         is_open &= open_rows[tree.rows]
     lanes = pack_lanes(is_open)
-    return Opening(lanes, _has_open(tree, lanes))
+    every = lanes.all()  # blocks that hold an open lane: then so does every node
+    return Opening(lanes, np.ones(len(tree.axis), bool) if every else _has_open(tree, lanes))
 
 
 class Prepared(NamedTuple):

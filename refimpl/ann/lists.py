@@ -127,7 +127,7 @@ def _measure_rest(starts, lane_rows, runs, known, table, query, reach, metric, f
     """
     (probed, places, steps, scores), (vectors, ids, open_rows) = runs, table
     limit = _score_limit(distances[-1], reach, metric)
-    waiting, rows, exact = np.int64(0), np.empty(4, np.int64), np.empty(4, np.float32)
+    waiting, rows, exact = np.int64(0), np.empty(4, np.int64), np.empty(4, np.float32)  # 0 is a type of its own
     for p in range(len(probed)):
         at = places[p]
         for panel in range(starts[probed[p]], starts[probed[p] + 1]):
@@ -247,5 +247,7 @@ def as_one_list(vectors, axes=None):
 def nearest_centroids(centroid_list, queries, m):
     """The m nearest centroids, nearest first -> (n, m) int64; centroid_list from `as_one_list`."""
     lists, centroids = centroid_list
+    if len(centroids) == 1:
+        return np.zeros((len(queries), m), np.int64)
     table = centroids, np.arange(len(centroids)), np.ones(len(centroids), bool)
     return best_in_lists(lists, table, queries, queries, np.zeros((len(queries), 1), np.int64), m, "l2")[0]

@@ -30,8 +30,8 @@ from .byte_shuffle import LANES, block_scores, lanes_up_to
 from .candidates import SUMS, measure, offer, squared_distance
 from .fast_scan import in_lanes, pack_codes
 from .gather import prefetch
-from .index import METRICS, Index
-from .ivf import as_one_list, coarse_centroids, nearest_centroids
+from .index import METRICS, Index, scan
+from .ivf import coarse_centroids
 from .kmeans import assign, group_by_label
 from .panels import rounding_error
 from .rabitq import encode, query_tables, random_rotation, table_error
@@ -92,7 +92,7 @@ def _measure(count, bounds, rows, vectors, query, limit, near, found):
 
     `limit` and the bounds decide first, so that what is left can be asked for before it is needed.
     """
-    d, kept = vectors.shape[1], 0
+    d, kept = vectors.shape[1], np.int64(0)  # a plain 0 is a type of its own, and compiles a callee once more
     for c in range(count):
         if bounds[c] <= limit:
             bounds[kept], rows[kept] = bounds[c], rows[c]
@@ -138,7 +138,7 @@ def _nearest_in_lists(
             _ask_for_list(starts, codes, factors, probes[p + 1])
         square = squared_distance(turned, centers[list_])
         width, base = two * np.float32(eps0) * np.sqrt(square), square - slack
-        count, limit = 0, min(near[last], uppers[last])
+        count, limit = np.int64(0), min(near[last], uppers[last])
         for block in range(starts[list_], starts[list_ + 1]):
             block_scores(
                 codes, block * 2 * quads * LANES, tables, quads, two * step, error - two * offset, zeros, 0,
@@ -202,7 +202,7 @@ def _search(
             lists, centers, open_rows, probes[i], turned[i], tables[i], numbers[0, i], numbers[1, i], numbers[2, i],
             numbers[3, i], eps0, vectors, queries[i], near, rows, room,
         )  # fmt: skip
-        n_found = 0
+        n_found = np.int64(0)  # a type of its own, if it were a plain 0
         while n_found < k and rows[n_found] >= 0:
             n_found += 1
         measure(vectors, rows, n_found, queries[i], metric, exact)
@@ -257,10 +257,6 @@ class RaBitQIndex(Index):
             self._centroids, self._groups, labels
         )
 
-    def _changed(self):
-        super()._changed()
-        self._group_list = as_one_list(self._groups)
-
     def _scan_limit(self):
         return self._built * self.probes // len(self._centroids)
 
@@ -288,7 +284,7 @@ class RaBitQIndex(Index):
             return found, distances, counts
 
         of_groups = min(n_groups, n_groups // 2 + -(-2 * m * n_groups // n_lists))
-        groups = nearest_centroids(self._group_list, turned, of_groups)
+        groups = scan(self._groups, np.arange(n_groups), turned, of_groups)
         every, list_ids = np.ones(n_lists, bool), np.arange(n_lists)
         lists = self._group_starts, self._list_codes, self._list_factors, self._list_rows
         probes, _, _ = search(lists, self._groups, every, self._centroids, list_ids, "l2", groups, turned, m)

@@ -63,7 +63,7 @@ def _reorder(first, last, vectors, rows, ids, queries, metric, order, found, dis
             squared = squared_distance(vectors[row], queries[i])
             if squared <= near[k - 1]:
                 _offer_row(near, near_rows, ids, squared, row)
-        kept = 0
+        kept = np.int64(0)  # a type of its own, if it were a plain 0
         while kept < k and near_rows[kept] >= 0:
             kept += 1
         measure(vectors, near_rows, kept, queries[i], metric, exact)

@@ -109,35 +109,28 @@ def _halve(values, rows, start, middle, end):
             break
 
 
-@njit(cache=True)
-def _grow_tree(vectors, seed, normals, offsets, rows):
-    """`_grow_trees` for one tree."""
-    n = len(vectors)
-    state, values = np.empty(1, np.uint64), np.empty(n, np.float32)
-    state[0] = seed
-    for i in range(n):
-        rows[i] = i
-    for node in range(len(normals)):
-        start, end = _node_range(node, n)
-        middle = (start + end) // 2
-        normal = normals[node]
-        _pick_normal(vectors, rows[start:end], state, normal)
-        for i in range(start, end):
-            values[i] = dot(vectors[rows[i]], normal)
-        _halve(values, rows, start, middle, end)
-        left, right = values[start], values[middle]
-        for i in range(start, middle):
-            left = max(left, values[i])
-        for i in range(middle, end):
-            right = min(right, values[i])
-        offsets[node] = np.float32(0.5) * left + np.float32(0.5) * right
-
-
 @njit(cache=True, nogil=True)
 def _grow_trees(first, last, vectors, seeds, normals, offsets, leaves):
     """The trees first to last - 1. OUT normals, offsets, leaves: their shapes, and so the levels, are the caller's."""
+    n, cuts = len(vectors), normals.shape[1]
+    state, values = np.empty(1, np.uint64), np.empty(n, np.float32)
     for t in range(first, last):
-        _grow_tree(vectors, seeds[t], normals[t], offsets[t], leaves[t])
+        rows, state[0] = leaves[t], seeds[t]
+        for i in range(n):
+            rows[i] = i
+        for node in range(cuts):
+            start, end = _node_range(node, n)
+            middle, normal = (start + end) // 2, normals[t, node]
+            _pick_normal(vectors, rows[start:end], state, normal)
+            for i in range(start, end):
+                values[i] = dot(vectors[rows[i]], normal)
+            _halve(values, rows, start, middle, end)
+            left, right = values[start], values[middle]
+            for i in range(start, middle):
+                left = max(left, values[i])
+            for i in range(middle, end):
+                right = min(right, values[i])
+            offsets[t, node] = np.float32(0.5) * left + np.float32(0.5) * right
 
 
 @njit(cache=True, nogil=True)
