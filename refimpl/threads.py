@@ -16,10 +16,19 @@ import numba
 def in_threads(n, kernel, *args, at_least=1024):
     """kernel(first, last, *args) over 0..n, in at most numba.get_num_threads() threads of at least `at_least` turns."""
     n_threads = max(1, min(n // at_least, numba.get_num_threads()))
-    edges = [n * i // n_threads for i in range(n_threads + 1)]
-    others = [threading.Thread(target=kernel, args=(first, last, *args)) for first, last in zip(edges[1:-1], edges[2:])]
+    edges, failures = [n * i // n_threads for i in range(n_threads + 1)], []
+
+    def run(first, last):
+        try:
+            kernel(first, last, *args)
+        except BaseException as failure:  # a thread would print it and go on
+            failures.append(failure)
+
+    others = [threading.Thread(target=run, args=both) for both in zip(edges[1:-1], edges[2:])]
     for thread in others:
         thread.start()
-    kernel(0, edges[1], *args)
+    run(0, edges[1])
     for thread in others:
         thread.join()
+    if failures:
+        raise failures[0]

@@ -1,10 +1,10 @@
 """How long does the first call of an index take, compilation included, and from Numba's cache?
 
-    python scripts/benchmark_first_call.py [--only ExactIndex,...] [--functions 10]
+    python scripts/benchmark_first_call.py [--only ExactIndex,...] [--functions 10] [--vectors 1000]
                                            [--json docs/results/benchmark_first_call.json]
 
-Each index with its default settings, in a new process: fit 1,000 vectors of 16 dimensions, and search for the 10
-nearest of 10 queries. Once with an empty cache, and then again, in another process, with what the first left there.
+Each index with its default settings, in a new process: fit some vectors of 16 dimensions, and search for the 10 nearest
+of 10 queries. Once with an empty cache, and then again, in another process, with what the first left there.
 The rows are wall-clock seconds of both calls together, medians of --repeats; the imports before them have a row of
 their own, and so has the least that any first call takes: Numba makes itself ready when the first kernel of a process
 is called, here one of a single line, and imports scipy.linalg. A row also has the processor's seconds, which say
@@ -56,7 +56,7 @@ class Compilations(event.Listener):  # of a function may start those of others
 
 compilations, rng = Compilations(), np.random.default_rng(0)
 event.register("numba:compile", compilations)
-vectors, queries = rng.standard_normal((1000, 16), np.float32), rng.standard_normal((10, 16), np.float32)
+vectors, queries = rng.standard_normal((int(sys.argv[2]), 16), np.float32), rng.standard_normal((10, 16), np.float32)
 wall, cpu = time.perf_counter(), time.process_time()
 if hasattr(ann, sys.argv[1]):
     getattr(ann, sys.argv[1])().fit(vectors).search(queries, 10)
@@ -67,21 +67,21 @@ print(json.dumps({"wall": time.perf_counter() - wall, "cpu": time.process_time()
 """
 
 
-def call_in_new_process(name, cache):
+def call_in_new_process(name, n_vectors, cache):
     root = str(Path(__file__).resolve().parent.parent)
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     variables = {**os.environ, "NUMBA_CACHE_DIR": cache, "PYTHONPATH": path}
-    command = [sys.executable, "-c", CALL, name]
+    command = [sys.executable, "-c", CALL, name, str(n_vectors)]
     return json.loads(subprocess.run(command, check=True, env=variables, capture_output=True, text=True).stdout)
 
 
-def first_calls(name, repeats):
+def first_calls(name, n_vectors, repeats):
     """(with an empty cache, with a filled one): what `repeats` calls of each printed."""
     empty, filled = [], []
     for _ in range(repeats):
         with tempfile.TemporaryDirectory() as cache:
-            empty.append(call_in_new_process(name, cache))
-            filled.append(call_in_new_process(name, cache))
+            empty.append(call_in_new_process(name, n_vectors, cache))
+            filled.append(call_in_new_process(name, n_vectors, cache))
     return empty, filled
 
 
@@ -99,6 +99,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default=",".join(INDEXES), help="indexes, separated by commas")
     parser.add_argument("--functions", type=int, default=0, help="how many of the slowest to print")
+    parser.add_argument("--vectors", type=int, default=1000)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", type=Path, help="write the rows to this file")
     options = parser.parse_args()
@@ -109,7 +110,7 @@ def main():
     print(f"{'first fit and search':<32} {'wall':>10} {'processor':>10} {'compiled':>8}")
     rows, imports = [], []
     for name in (SMALLEST, *names):
-        empty, filled = first_calls(name, options.repeats)
+        empty, filled = first_calls(name, options.vectors, options.repeats)
         rows += [row(f"{name}, empty cache", empty), row(f"{name}, filled cache", filled)]
         imports += [call["imports"] for call in filled]
         for own, function in empty[0]["functions"][: options.functions]:

@@ -1,0 +1,48 @@
+"""A range shared out among threads: all of it, once, in few enough pieces."""
+
+import threading
+import time
+
+import numba
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from refimpl.ann.index import thread_count
+from refimpl.threads import in_threads
+
+MOST = numba.config.NUMBA_NUM_THREADS
+
+
+@given(st.integers(0, 60), st.integers(1, 20), st.integers(1, MOST))
+def test_every_turn_belongs_to_one_thread(n, at_least, threads):
+    calls = []
+    with thread_count(threads):
+        in_threads(n, lambda first, last, own: calls.append((first, last, own)), "own", at_least=at_least)
+    calls.sort()
+    assert [turn for first, last, _ in calls for turn in range(first, last)] == list(range(n))
+    assert all(own == "own" for _, _, own in calls)
+    assert len(calls) <= threads
+    assert len(calls) == 1 or all(last - first >= at_least for first, last, _ in calls)
+
+
+@pytest.mark.skipif(MOST < 2, reason="there is one thread")
+def test_two_parts_run_at_the_same_time():
+    both = threading.Barrier(2)
+    with thread_count(2):
+        in_threads(2, lambda first, last: both.wait(timeout=60), at_least=1)
+
+
+@pytest.mark.parametrize("failing", range(MOST))
+def test_a_failure_in_any_thread_is_raised_after_all_have_ended(failing):
+    ended = []
+
+    def kernel(first, last):
+        if first == failing:
+            raise MemoryError("no room")
+        time.sleep(0.05)  # whoever does not wait for this thread misses it
+        ended.append(first)
+
+    with pytest.raises(MemoryError, match="no room"):
+        in_threads(MOST, kernel, at_least=1)
+    assert sorted(ended) == [i for i in range(MOST) if i != failing]
