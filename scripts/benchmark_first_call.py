@@ -100,7 +100,7 @@ def main():
     parser.add_argument("--only", default=",".join(INDEXES), help="indexes, separated by commas")
     parser.add_argument("--functions", type=int, default=0, help="how many of the slowest to print")
     parser.add_argument("--vectors", type=int, default=1000)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--json", type=Path, help="write the rows to this file")
     options = parser.parse_args()
     names = options.only.split(",")
