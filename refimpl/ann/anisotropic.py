@@ -22,9 +22,8 @@ What is coded is y: x itself, or x - c with lists; the direction u is always tha
 """
 
 import numpy as np
-from numba import njit
 
-from ..threads import in_threads
+from ..kernels import in_threads, kernel
 from ..validation import check_integer, check_number
 from .product_quantization import encode, split, train_codebooks
 
@@ -58,7 +57,7 @@ def anisotropic_loss(y, u, decoded, eta):
     return (r**2).sum(1) + (eta - 1) * (r * u).sum(1) ** 2
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _descend(first, last, y, u, codebooks, eta, sweeps, codes):
     """INOUT codes (n, m), rows first to last - 1. y, u (n, m width), padded with zeros."""
     m, size, width = codebooks.shape
@@ -107,7 +106,7 @@ def _wide(x, codebooks):
     return np.concatenate(list(split(x, len(codebooks))), 1)
 
 
-@njit(cache=True)
+@kernel
 def _normal_equations(y, u, codes, size, others, eta, matrices, sides):
     """OUT matrices (size, width, width), sides (size, width) = 0: of one part; y, u (n, width), codes, others (n,)."""
     for i in range(len(y)):

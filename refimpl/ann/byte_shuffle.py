@@ -24,12 +24,13 @@ for a difference, and neither do two float operations: both give the same bits.
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 from numba.np import arrayobj
 
+from ..kernels import kernel
 from .bits import in_every_lane
 
 LANES = 32
@@ -152,7 +153,7 @@ def make_block_scores(width):
     return block_scores
 
 
-@njit(cache=True)
+@kernel
 def plain_block_scores(codes, at, tables, quads, scale, base, biases, bias_at, limit, out):
     """`block_scores` as a plain loop."""
     codes, tables, biases = codes.ravel(), tables.ravel(), biases.ravel()

@@ -7,6 +7,8 @@ for choosing k among the candidates. The distances of those k are recomputed bef
 import numpy as np
 from numba import njit
 
+from ..kernels import inner, kernel
+
 SUMS = {"reassoc", "contract", "nsz"}  # sums may be reordered; infinities stay what they are
 
 
@@ -29,7 +31,7 @@ def dot(a, b):
     return total
 
 
-@njit(cache=True)
+@inner
 def _distance(total, metric):
     """The distance, from the sum that index.py defines."""
     if metric == 2:
@@ -37,7 +39,7 @@ def _distance(total, metric):
     return np.float32(np.sqrt(total)) if metric == 0 else np.float32(0.5 * total)
 
 
-@njit(cache=True)
+@kernel
 def measure(vectors, rows, count, query, metric, out):
     """OUT out[i] = the distance of vectors[rows[i]], i < count, as index.py defines it: in float64, over j in order.
 
@@ -67,7 +69,7 @@ def measure(vectors, rows, count, query, metric, out):
             out[first + 2] = _distance(s2, metric)
 
 
-@njit(cache=True)
+@inner
 def is_beyond(x, q, kth, error, metric):
     """Whether the distance of x and q is certainly above `kth`, by float32 sums, which are quick. False if in doubt.
 
@@ -84,7 +86,7 @@ def is_beyond(x, q, kth, error, metric):
     return square < np.inf and least > limit * (1.0 + 2.0**-21)
 
 
-@njit(cache=True)
+@kernel
 def met_by_none(n):
     """For each of n rows the last query that met it: -1."""
     return np.full(n, -1, np.int32)

@@ -15,10 +15,9 @@ threads by cutting the database into segments, whose lists are merged.
 """
 
 import numpy as np
-from numba import njit
 
+from ..kernels import in_threads, inner, kernel
 from ..microkernel import COLUMNS, ROWS, tile_product
-from ..threads import in_threads
 from ..validation import check_number
 from .candidates import is_beyond, offer
 from .index import METRICS, Index, thread_count
@@ -33,7 +32,7 @@ RANKED_AT_A_TIME = 1 << 22  # distances that `rank_all` holds: 16 MB of them
 IP = METRICS.index("ip")
 
 
-@njit(cache=True)
+@inner
 def exact_distance(x, q, metric):
     """The distance as index.py defines it: summed in float64, in order. metric: 0 l2, 1 cosine, 2 ip."""
     total = 0.0
@@ -45,7 +44,7 @@ def exact_distance(x, q, metric):
     return np.float32(total * 0.5) if metric == 1 else np.float32(total)
 
 
-@njit(cache=True)
+@inner
 def _score_limit(kth, square, error, metric):
     """The score that a vector at least has whose distance rounds to `kth` or less; square = |q|^2."""
     if kth == np.inf:
@@ -56,7 +55,7 @@ def _score_limit(kth, square, error, metric):
     return np.float32((0.5 * square if metric == 1 else 0.0) - distance - error)
 
 
-@njit(cache=True)
+@inner
 def _take(tile, limits, first_query, first_row, table, asked, found, distances):
     """Measure what is not below the limit in a tile of (bound of a score) - (limit) -> whether one has no limit yet.
 
@@ -76,7 +75,7 @@ def _take(tile, limits, first_query, first_row, table, asked, found, distances):
     return unlimited
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _search(first_task, last_task, panels, biases, projected, table, asked, found, distances):
     """OUT found (n, segments, k) = -1, distances = inf. `projected` as the panels, whole tiles.
 
@@ -102,7 +101,7 @@ def _search(first_task, last_task, panels, biases, projected, table, asked, foun
                     unlimited[at // ROWS] = _take(tile, own, start, panel * COLUMNS, table, asked, *lists)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _measure_all(first, last, vectors, queries, metric, distances):
     """OUT distances (queries, vectors), for the queries first to last - 1."""
     for i in range(first, last):

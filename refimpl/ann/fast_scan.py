@@ -34,7 +34,7 @@ the second-level cache.
 import numpy as np
 from numba import njit
 
-from ..threads import in_threads
+from ..kernels import in_threads, inner, kernel
 from .bits import lowest_bit
 from .byte_shuffle import LANES, LARGEST, QUAD, block_scores, lanes_up_to, part_bytes, part_entries
 from .candidates import squared_distance
@@ -43,7 +43,7 @@ from .kmeans import group_by_label
 SLOTS = 32  # blocks of scores that wait to be cut: 8 KB with their rows, in the first-level cache
 
 
-@njit(cache=True)
+@kernel
 def with_some_more(r):
     """How many of the best a cut to r may keep: room in which a limit is found soon. Only the last cut is to r."""
     return r + r // 4 + 8
@@ -86,7 +86,7 @@ def table_books(codebooks):
     return np.ascontiguousarray(filled.transpose(0, 2, 1), np.float32)
 
 
-@njit(cache=True)
+@kernel
 def make_tables(query, books, entries, widest, tables):
     """The tables of one query (m width,) in bytes -> step, offset: table sums are step * sum of bytes + offset.
 
@@ -120,7 +120,7 @@ def count_up_to(scores, limit):
     return count
 
 
-@njit(cache=True)
+@inner
 def threshold(scores, r, most):
     """A limit with r to `most` of scores (any,) float32 up to it, unless ties prevent that -> limit, count.
 
@@ -149,7 +149,7 @@ def threshold(scores, r, most):
                 return high, count
 
 
-@njit(cache=True)
+@kernel
 def cut(scores, rows, used, r, most):
     """Move r to `most` of the best in the first `used` slots to the front -> limit, how many. INOUT scores, rows.
 
@@ -180,7 +180,7 @@ def cut(scores, rows, used, r, most):
     return limit, kept
 
 
-@njit(cache=True)
+@inner
 def _scan_query(block_starts, packed, biases, lane_rows, centroids, books, query, probes, room, scores, rows, found):
     """One query. OUT found (r,) = -1. room = entries, widest, tables of `make_tables`; scores, rows (slots, LANES)."""
     entries, widest, tables = room
@@ -209,7 +209,7 @@ def _scan_query(block_starts, packed, biases, lane_rows, centroids, books, query
         found[i] = rows[i // LANES, i % LANES]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _scan_lists(first, last, block_starts, packed, biases, lane_rows, centroids, books, queries, order, probes, found):
     """OUT found (n, r) = -1, for the queries order[first:last]; the rest as for `scan_lists`."""
     slots = -(-with_some_more(found.shape[1]) // LANES) + SLOTS

@@ -23,12 +23,12 @@ the first stays.
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np import arrayobj
 
-from ..threads import in_threads
+from ..kernels import in_threads, inner, kernel
 from ..validation import check_integer
 from .bits import in_every_lane, lowest_bit, pack_lanes
 from .index import Index
@@ -106,7 +106,7 @@ def block_hamming(typing, codes, at, query, query_at, words, limit, out):
     return signature, emit
 
 
-@njit(cache=True)
+@inner
 def _take(row, distance, k, rows, distances, histogram, state):
     """Keep a code whose distance is below the k-th so far. state = number kept, number within `kth`, kth. INOUT."""
     kept, within, kth = state
@@ -125,7 +125,7 @@ def _take(row, distance, k, rows, distances, histogram, state):
     return kept, within, kth
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _scan(first_chunk, last_chunk, codes, open_lanes, queries, out_rows, out_distances):
     """`scan_codes` for chunks of CHUNK queries. OUT out_rows, out_distances."""
     n_blocks, words, _ = codes.shape

@@ -25,9 +25,8 @@ Search: O(ef M) vectors read, from random places: memory latency is the limit, h
 """
 
 import numpy as np
-from numba import njit
 
-from ..threads import in_threads
+from ..kernels import in_threads, inner, kernel
 from ..validation import check_integer
 from .candidates import met_by_none, offer
 from .gather import padded, prefetch, squared_gap
@@ -37,13 +36,13 @@ from .rp_forest import _grow_trees
 LARGEST_BATCH = 2048
 
 
-@njit(cache=True)
+@inner
 def _row(slots, node, level):
     """The row of a node's links in the table of its layer."""
     return slots[node] + level - 1 if level else np.int64(node)
 
 
-@njit(cache=True)
+@inner
 def _descend(points, upper, slots, level, last, queries, i, node):
     """The place where greedy walks through the layers `level` to `last` (>= 1) end, from `node`."""
     best = squared_gap(points, node, queries, i)
@@ -62,7 +61,7 @@ def _descend(points, upper, slots, level, last, queries, i, node):
     return node
 
 
-@njit(cache=True)
+@inner
 def _beam(points, links, slots, level, queries, i, entry, near, nodes, opened, seen, stamp, fresh):
     """The nearest that a walk from `entry` finds in a layer -> how many. OUT near, nodes: sorted, at most len(near).
 
@@ -103,7 +102,7 @@ def _beam(points, links, slots, level, queries, i, entry, near, nodes, opened, s
     return size
 
 
-@njit(cache=True)
+@kernel
 def _diverse(points, near, nodes, size, kept):
     """OUT kept: those of `nodes`, by ascending distance `near`, that no kept one is nearer to; -1 after the last."""
     n_kept = 0
@@ -120,7 +119,7 @@ def _diverse(points, near, nodes, size, kept):
                 break
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _find_links(first, last, points, ground, upper, slots, levels, batch, entry, top, ef):
     """OUT ground, upper: the links of the places batch[first:last], in the graph without the batch; M on a layer."""
     links = upper.shape[1]
@@ -136,7 +135,7 @@ def _find_links(first, last, points, ground, upper, slots, levels, batch, entry,
             _diverse(points, near, nodes, size, table[_row(slots, node, level), :links])
 
 
-@njit(cache=True)
+@inner
 def _add_links(points, links, node, sources):
     """Link a node, whose links are `links`, to `sources` too; where that is too many, the diverse ones stay."""
     width, count = len(links), 0
@@ -154,7 +153,7 @@ def _add_links(points, links, node, sources):
     _diverse(points, near, nodes, total, links)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _link_back(first, last, points, table, slots, level, targets, starts, sources):
     """Link targets[t] to sources[starts[t] : starts[t + 1]] too, first <= t < last."""
     for t in range(first, last):
@@ -162,7 +161,7 @@ def _link_back(first, last, points, table, slots, level, targets, starts, source
         _add_links(points, table[_row(slots, node, level)], node, sources[starts[t] : starts[t + 1]])
 
 
-@njit(cache=True)
+@kernel
 def _reached(ground, entry):
     """(n,) bool: the places that links lead to from `entry`."""
     reached, todo, n_todo = np.zeros(len(ground), np.bool_), np.empty(len(ground), np.int64), 1
@@ -179,14 +178,14 @@ def _reached(ground, entry):
     return reached
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _arrive(first, last, points, upper, slots, entry, top, queries, arrivals):
     """OUT arrivals (n,): where the walk through the upper layers ends, for the queries first to last - 1."""
     for i in range(first, last):
         arrivals[i] = _descend(points, upper, slots, top, 1, queries, i, entry)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _search(first, last, points, ground, slots, apart, is_open, queries, order, arrivals, ef, found):
     """OUT found (n, k) = -1: the nearest open places among the ef that the walk keeps, and those apart.
 

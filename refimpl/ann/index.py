@@ -31,9 +31,8 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
-from numba import njit
 
-from ..threads import in_threads
+from ..kernels import in_threads, kernel
 from ..validation import check_array, check_choice, check_integer
 from .candidates import measure, offer, squared_distance
 from .storage import read_arrays, write_arrays
@@ -63,7 +62,7 @@ def thread_count(threads):
         numba.set_num_threads(before)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _scan_rows(first, last, vectors, ids, queries, found, distances):
     """Offer every row to the lists of the queries first to last - 1."""
     for i in range(first, last):
@@ -79,7 +78,7 @@ def scan(vectors, ids, queries, k):
     return found
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _measure(first, last, vectors, rows, ids, queries, metric, found, distances):
     """`measure_rows` for the queries first to last - 1. metric: 0 l2, 1 cosine, 2 ip. INOUT found, distances."""
     kept, near = np.empty(rows.shape[1], np.int64), np.empty(rows.shape[1], np.float32)

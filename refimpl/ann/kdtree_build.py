@@ -20,9 +20,9 @@ Layout in memory. Nodes are in preorder: the left child of node i is node i + 1.
 from typing import NamedTuple
 
 import numpy as np
-from numba import get_num_threads, njit
+from numba import get_num_threads
 
-from ..threads import in_threads
+from ..kernels import in_threads, inner, kernel
 
 LANES = 16  # points in a block: two vectors of eight float64 on AVX-512
 
@@ -47,7 +47,7 @@ class Tree(NamedTuple):
 # as integers, which is how it is moved.
 
 
-@njit(cache=True)
+@inner
 def _widest(points, start, end):
     """The axis on which points[start:end] spread most, and their least and largest value there."""
     axis, axis_low, axis_high, width = 0, 0.0, 0.0, -1.0
@@ -61,7 +61,7 @@ def _widest(points, start, end):
     return axis, axis_low, axis_high
 
 
-@njit(cache=True)
+@inner
 def _median(points, start, end, axis):
     """The median of points[start:end, axis] by Hoare's selection, O(end - start) on average."""
     values = points[start:end, axis].copy()
@@ -86,7 +86,7 @@ def _median(points, start, end, axis):
     return values[middle]
 
 
-@njit(cache=True)
+@inner
 def _split_value(points, start, end, axis, low, high, balanced):
     """The midpoint of low and high, or the median if `balanced`, but low < split <= high: both sides get a point."""
     split = _median(points, start, end, axis) if balanced else 0.5 * low + 0.5 * high
@@ -98,7 +98,7 @@ def _split_value(points, start, end, axis, low, high, balanced):
     return split
 
 
-@njit(cache=True)
+@inner
 def _partition(points, words, start, end, axis, split):
     """Move the points below `split` to the front -> where the others begin, and both edges of the gap.
 
@@ -119,7 +119,7 @@ def _partition(points, words, start, end, axis, split):
     return left, low_edge, high_edge
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _grow(first, last, points, words, branches, depth_limit, leaf_size, axis, link, planes, grown):
     """Write the nodes of the trees over some ranges of points, each in preorder.
 
@@ -158,7 +158,7 @@ def _grow(first, last, points, words, branches, depth_limit, leaf_size, axis, li
         grown[b, 0], grown[b, 1] = node, deepest
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _splice_branches(
     first, last, spans, axis, link, planes, points, words, places, first_blocks, out_axis, out_link, out_planes, blocks,
     out_rows,

@@ -24,7 +24,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 from numba.np import arrayobj
 
-from ..threads import in_threads
+from ..kernels import in_threads, inner, kernel
 from .bits import in_every_lane, lowest_bit, pack_lanes
 from .candidates import offer
 from .kdtree_build import LANES
@@ -76,7 +76,7 @@ def block_distances(typing, blocks, at, query, query_at, d, limit, out):
     return signature, emit
 
 
-@njit(cache=True)
+@inner
 def _distance(squared, metric, shift):
     """The distance to return for |x - q|^2 in the space of the tree; shift = M^2 + |q|^2, for "ip"."""
     if metric == L2:
@@ -84,7 +84,7 @@ def _distance(squared, metric, shift):
     return np.float32(0.5 * squared) if metric == COSINE else np.float32(0.5 * (squared - shift))
 
 
-@njit(cache=True)
+@inner
 def _largest_squared(distance, metric, shift):
     """No |x - q|^2 above this has a float32 distance of `distance` or less."""
     up = np.float64(distance) + 2.0**-23 * abs(np.float64(distance)) + 1e-44
@@ -93,7 +93,7 @@ def _largest_squared(distance, metric, shift):
     return 2 * up if metric == COSINE else 2 * up + shift + 2.0**-48 * abs(shift)
 
 
-@njit(cache=True)
+@kernel
 def _has_open(tree, open_lanes):
     """For each node: does it hold an open lane?"""
     found = np.zeros(len(tree.axis), np.bool_)
@@ -106,7 +106,7 @@ def _has_open(tree, open_lanes):
     return found
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _leaf_of(first, last, tree, queries, leaf):
     """OUT leaf[first:last] uint16: the leaf of each query, as its place in the order of the tree, in 65536ths."""
     axis, link, planes = tree.axis, tree.link, tree.planes
@@ -143,7 +143,7 @@ def _descend(axis, link, planes, has_open, query, node, bound, stretch, limit, t
     return node, n_todo
 
 
-@njit(cache=True)
+@inner
 def _at_roots(tree, todo, bounds, sides):
     """The pile at the start of a search. OUT todo, bounds, sides."""
     for root in range(tree.roots):
@@ -152,7 +152,7 @@ def _at_roots(tree, todo, bounds, sides):
             sides[root, j] = 0.0
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _nearest(
     first, last, tree, lane_ids, open_lanes, has_open, queries, order, shifts, metric, stretch, max_leaves, found,
     distances,
@@ -190,7 +190,7 @@ def _nearest(
                     limit = _largest_squared(distances[i, k - 1], metric, shift)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _within(
     first, last, tree, lane_ids, open_lanes, has_open, queries, order, shifts, metric, radius, ends, found, distances
 ):

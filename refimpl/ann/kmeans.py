@@ -19,9 +19,8 @@ Numbers whose squares would leave float32 are scaled by a power of two, which ch
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
-from ..threads import in_threads
+from ..kernels import in_threads, kernel
 from ..validation import check_array, check_integer, check_number
 from .candidates import squared_distance
 from .index import thread_count
@@ -44,7 +43,7 @@ def group_by_label(labels, k):
     return _group(labels.astype(np.int64, copy=False), k)
 
 
-@njit(cache=True)
+@kernel
 def _group(labels, k):
     starts, order, place = np.zeros(k + 1, np.int64), np.empty(len(labels), np.int64), np.empty(k, np.int64)
     for label in labels:
@@ -58,7 +57,7 @@ def _group(labels, k):
     return order, starts
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _means(first, last, x, order, starts, centroids):
     """OUT centroids[first:last]: the mean of each group; those of empty groups are left as they are."""
     total = np.empty(x.shape[1])
@@ -73,7 +72,7 @@ def _means(first, last, x, order, starts, centroids):
                 centroids[c, j] = total[j] / (starts[c + 1] - starts[c])
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _with_candidates(first, last, x, candidates, closest, out):
     """OUT out (m, n): the squared distance to the nearest centroid if candidate m were one, for rows first to last."""
     for i in range(first, last):

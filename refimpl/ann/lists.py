@@ -16,10 +16,9 @@ Layout in memory: lists follow each other, each filled up to whole panels.
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from ..kernels import in_threads, inner, kernel
 from ..microkernel import COLUMNS, ROWS, pack_panels, tile_product
-from ..threads import in_threads
 from .candidates import is_beyond, measure, offer
 from .index import METRICS
 from .kmeans import group_by_label
@@ -65,7 +64,7 @@ def make_lists(vectors, labels, n_lists, axes=None):
     return Lists(starts, pack_panels(filled.T, COLUMNS), biases.reshape(shape), lane_rows.reshape(shape), axes)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _score(
     first_task, last_task, panels, biases, starts, task_list, task_starts, task_at, pairs, pair_query, queries, scores
 ):
@@ -87,7 +86,7 @@ def _score(
                 at += ROWS * COLUMNS
 
 
-@njit(cache=True)
+@inner
 def _score_limit(kth, reach, metric):
     """The score that a vector at least has whose distance rounds to `kth` or less; reach = offset, error."""
     offset, error = reach
@@ -97,7 +96,7 @@ def _score_limit(kth, reach, metric):
     return np.float32(offset - (0.5 * distance * distance if metric == L2 else distance) - error)
 
 
-@njit(cache=True)
+@inner
 def _best_scores(starts, lane_rows, open_rows, probed, places, steps, scores, negated, rows):
     """The best scores of one query's runs -> how many. OUT negated, rows (k,): their opposites, ascending; rows."""
     for c in range(len(rows)):
@@ -119,7 +118,7 @@ def _best_scores(starts, lane_rows, open_rows, probed, places, steps, scores, ne
     return count
 
 
-@njit(cache=True)
+@inner
 def _measure_rest(starts, lane_rows, runs, known, table, query, reach, metric, found, distances):
     """Measure what is not below the limit and not `known`, four at a time. INOUT found (k,), distances (k,).
 
@@ -147,7 +146,7 @@ def _measure_rest(starts, lane_rows, runs, known, table, query, reach, metric, f
     _measure_and_offer(vectors, rows, waiting, query, metric, exact, ids, found, distances)
 
 
-@njit(cache=True)
+@inner
 def _measure_and_offer(vectors, rows, count, query, metric, exact, ids, found, distances):
     """INOUT found (k,), distances (k,). `exact` is room for `count` distances."""
     measure(vectors, rows, count, query, metric, exact)
@@ -155,7 +154,7 @@ def _measure_and_offer(vectors, rows, count, query, metric, exact, ids, found, d
         offer(distances, found, exact[c], ids[rows[c]])
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _select(first, last, starts, lane_rows, probes, pair_at, pair_step, scores, table, asked, found, distances):
     """The k nearest of the pairs of the queries first to last - 1. OUT found (n, k) = -1, distances (n, k) = inf.
 
@@ -175,7 +174,7 @@ def _select(first, last, starts, lane_rows, probes, pair_at, pair_step, scores, 
         _measure_rest(starts, lane_rows, runs, known, table, queries[i], reach, metric, found[i], distances[i])
 
 
-@njit(cache=True)
+@inner
 def _holds(rows, row):
     for one in rows:
         if one == row:

@@ -32,7 +32,7 @@ powers of two the bits themselves, with random odd numbers a universal hash of t
 import numpy as np
 from numba import njit
 
-from ..threads import in_threads
+from ..kernels import in_threads, inner, kernel
 from ..validation import check_integer, check_number
 from .bits import lowest_bit
 from .candidates import SUMS, met_by_none, offer, squared_distance
@@ -59,7 +59,7 @@ def project(vectors, directions):
     return out
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _fill_tables(first, last, keys, starts, rows):
     """A counting sort of the rows by key, for tables first to last - 1: keys (tables, n), OUT starts (= 0), rows."""
     for t in range(first, last):
@@ -76,7 +76,7 @@ def _fill_tables(first, last, keys, starts, rows):
         start[0] = 0
 
 
-@njit(cache=True)
+@inner
 def _sort_steps(costs, steps):
     """Sort both by cost (insertion sort; a table has few steps). INOUT."""
     for i in range(1, len(costs)):
@@ -87,7 +87,7 @@ def _sort_steps(costs, steps):
         costs[at], steps[at] = cost, step
 
 
-@njit(cache=True)
+@inner
 def _bucket(base, multipliers, steps, chosen):
     """The key that the chosen steps lead to from `base`, and the last of them; last = -2 if two steps undo each other.
 
@@ -105,7 +105,7 @@ def _bucket(base, multipliers, steps, chosen):
     return key, last, valid
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _search_tables(
     first_query, last_query, vectors, ids, open_rows, starts, rows, multipliers, shift, values, costs, queries,
     probes, found, distances,

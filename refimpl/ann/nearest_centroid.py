@@ -17,10 +17,9 @@ history, so that they also serve a single assignment. docs/ann-kmeans.md has bot
 """
 
 import numpy as np
-from numba import njit
 
+from ..kernels import in_threads, inner, kernel
 from ..microkernel import COLUMNS, ROWS, tile_product
-from ..threads import in_threads
 from .candidates import squared_distance
 from .panels import pack_vectors, rounding_error, squared_lengths, whole_tiles
 from .principal import ASKING, choose_axes, project, sample_rows
@@ -30,7 +29,7 @@ BLOCK = 64 // ROWS * ROWS  # vectors that share a panel: 32 KB of them at d = 12
 FEW = 1 << 24  # pairs of a vector and a centroid for which no axes are looked for
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _largest_score(first_block, last_block, x, panels, biases, labels):
     """OUT labels (n,): the column with the largest bias + x.panel, the smallest among equals. x: whole tiles."""
     n, d = len(labels), x.shape[1]
@@ -61,13 +60,13 @@ def _largest_score(first_block, last_block, x, panels, biases, labels):
             labels[first + i] = label
 
 
-@njit(cache=True)
+@inner
 def _limit(square, distance, error, d):
     """The score that a centroid at least has whose float32 squared distance is `distance` or less; square = |x|^2."""
     return np.float32(0.5 * (square - np.float64(distance) * (1.0 + (d + 16) * 2.0**-24)) - error)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _improve(
     first_block, last_block, x, centroids, projected, panels, biases, squares, errors, labels, distances
 ):  # fmt: skip
@@ -92,7 +91,7 @@ def _improve(
                             limits[row - first] = _limit(squares[row], distances[row], errors[row], x.shape[1])
 
 
-@njit(cache=True)
+@inner
 def _measure_row(x, centroids, above, first, row, labels, distances):
     """Measure the centroids from `first` on where `above` is not negative. INOUT labels[row], distances[row]."""
     for j in range(COLUMNS):
@@ -103,7 +102,7 @@ def _measure_row(x, centroids, above, first, row, labels, distances):
                 labels[row], distances[row] = c, distance
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _squared_distances(first, last, x, centroids, labels, out):
     """OUT out[i] = |x_i - c(label_i)|^2, first <= i < last."""
     for i in range(first, last):

@@ -4,10 +4,10 @@ Entry i is no larger than entries 2 i + 1 and 2 i + 2, so entry 0 is the smalles
 O(log size) entries along one path. The caller keeps the size. Source: Williams 1964, "Algorithm 232: heapsort".
 """
 
-from numba import njit
+from ..kernels import inner
 
 
-@njit(cache=True)
+@inner
 def push(keys, payloads, size, key, payload):
     """Put (key, payload) into a heap of `size` entries, which then has one more. keys, payloads: INOUT."""
     at = size
@@ -17,7 +17,7 @@ def push(keys, payloads, size, key, payload):
     keys[at], payloads[at] = key, payload
 
 
-@njit(cache=True)
+@inner
 def drop_first(keys, payloads, size):
     """Remove entry 0 from a heap of `size` entries, which then has one less. keys, payloads: INOUT."""
     last = size - 1

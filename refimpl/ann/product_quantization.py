@@ -24,10 +24,9 @@ What limits it: m table look-ups a vector, from a table of m 2^bits floats that 
 """
 
 import numpy as np
-from numba import njit
 
+from ..kernels import in_threads, kernel
 from ..matrix_product import matrix_product
-from ..threads import in_threads
 from ..validation import check_choice, check_integer
 from .candidates import dot, offer, squared_distance
 from .fast_scan import in_lanes, open_biases, pack_codes, scan_lists, table_books
@@ -99,7 +98,7 @@ def train_rotation(x, m, bits, seed, rounds=8):
     return rotation
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _scan_codes(
     first, last, starts, codes, term2, code_rows, open_rows, centroids, codebooks, queries, probes, found, squared
 ):

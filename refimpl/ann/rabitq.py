@@ -28,9 +28,8 @@ unbiased over seeds, and a result the same in every batch; its error is in the b
 """
 
 import numpy as np
-from numba import njit
 
-from ..threads import in_threads
+from ..kernels import in_threads, inner, kernel
 from .byte_shuffle import LARGEST, QUAD, part_bytes, part_entries
 
 GROUP = 4  # coordinates, and bits, of a digit
@@ -42,7 +41,7 @@ def random_rotation(d, rng):
     return np.ascontiguousarray(q * np.where(np.diag(r) < 0, -1.0, 1.0), np.float32)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _encode(first, last, residuals, centroids, labels, digits, factors):
     """`encode` for rows first to last - 1. OUT digits = 0, factors."""
     d = residuals.shape[1]
@@ -83,7 +82,7 @@ def signs_of(digits, d):
 _SIGNS = np.where(np.arange(1 << GROUP) >> np.arange(GROUP)[:, None] & 1, 1, -1).astype(np.float32)  # (bit, digit)
 
 
-@njit(cache=True)
+@inner
 def _tables_of(query, dither, signs, largest, tables):
     """The tables of one query -> step, offset. OUT tables (quads, 8, 16)."""
     groups, size = dither.shape[0], 1 << GROUP
@@ -105,7 +104,7 @@ def _tables_of(query, dither, signs, largest, tables):
     return reach / largest, offset
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _fill_tables(first, last, queries, dither, signs, largest, tables, steps, offsets):
     for i in range(first, last):
         steps[i], offsets[i] = _tables_of(queries[i], dither, signs, largest, tables[i])

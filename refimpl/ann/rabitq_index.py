@@ -22,8 +22,8 @@ code; a vector that is measured takes 512 bytes from memory.
 import numpy as np
 from numba import njit
 
+from ..kernels import in_threads, inner, kernel
 from ..matrix_product import matrix_product
-from ..threads import in_threads
 from ..validation import check_integer, check_number
 from .bits import lowest_bit
 from .byte_shuffle import LANES, block_scores, lanes_up_to
@@ -45,7 +45,7 @@ def _lower_bounds(shifts, factors, block, base, width, lower):
         lower[j] = base + factors[block, 0, j] - factors[block, 1, j] * shifts[j] - factors[block, 2, j] * width
 
 
-@njit(cache=True, no_cpython_wrapper=True)
+@inner
 def _ask_for_list(starts, codes, factors, list_):
     """Fetch the codes and factors of a list, which will be needed soon."""
     size = codes.shape[1] * codes.shape[2]
@@ -60,7 +60,7 @@ def _before(score, place, other_score, other_place):
     return score < other_score or (score == other_score and place < other_place)
 
 
-@njit(cache=True, no_cpython_wrapper=True)
+@inner
 def smallest_first(scores, places, n, r):
     """Reorder the first n so that the r least by (score, place) come first; n >= r >= 1. INOUT. Hoare's selection."""
     low, high = 0, n - 1
@@ -86,7 +86,7 @@ def smallest_first(scores, places, n, r):
     return
 
 
-@njit(cache=True, no_cpython_wrapper=True)
+@inner
 def _measure(count, bounds, rows, vectors, query, limit, near, found):
     """Those of the rows whose bound is still within the k-th best, measured -> how many. INOUT near, found.
 
@@ -110,7 +110,7 @@ def _measure(count, bounds, rows, vectors, query, limit, near, found):
     return count
 
 
-@njit(cache=True, no_cpython_wrapper=True)
+@inner
 def _nearest_in_lists(
     lists, centers, open_rows, probes, turned, tables, step, offset, error, slack, eps0, vectors, query, near, found,
     room,
@@ -165,7 +165,7 @@ def _nearest_in_lists(
     return measured
 
 
-@njit(cache=True, no_cpython_wrapper=True)
+@inner
 def _room(starts, k):
     """Room to work in: bounds and rows as long as the longest list, three times LANES numbers, and k upper bounds."""
     longest = 0
@@ -178,7 +178,7 @@ def _room(starts, k):
     )  # fmt: skip
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _search(
     first, last, lists, centers, open_rows, vectors, ids, metric, order, probes, queries, turned, tables, numbers, eps0,
     found, distances, counts,

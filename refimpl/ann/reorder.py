@@ -11,7 +11,7 @@ of the one that is being measured, so that the waits overlap.
 import numpy as np
 from numba import njit
 
-from ..threads import in_threads
+from ..kernels import in_threads, inner, kernel
 from .candidates import measure, offer, squared_distance
 from .gather import prefetch
 from .index import METRICS
@@ -27,7 +27,7 @@ def _ask_for(vectors, row):
         prefetch(vectors, row * d + j)
 
 
-@njit(cache=True)
+@inner
 def _offer_row(squares, rows, ids, square, row):
     """`offer` for a list of rows: by (square, id), and no row twice: one may be in two lists. INOUT squares, rows."""
     for other in rows:
@@ -43,7 +43,7 @@ def _offer_row(squares, rows, ids, square, row):
         squares[at], rows[at] = square, row
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _reorder(first, last, vectors, rows, ids, queries, metric, order, found, distances):
     """`reorder` for the queries order[first:last]. OUT found (n, k) = -1, distances (n, k) = inf."""
     k, m = found.shape[1], rows.shape[1]

@@ -28,16 +28,16 @@ most.
 """
 
 import numpy as np
-from numba import get_num_threads, njit
+from numba import get_num_threads
 
-from ..threads import in_threads
+from ..kernels import in_threads, inner, kernel
 from ..validation import check_integer
 from .candidates import dot, met_by_none, offer, squared_distance
 from .index import Index
 from .priority_queue import drop_first, push
 
 
-@njit(cache=True)
+@kernel
 def _node_range(node, n):
     """The places [start, end) of a node's points in `leaves`: its children have [start, middle) and [middle, end)."""
     path, level = node + 1, 0  # below the leading 1, the binary digits of node + 1 say left (0) or right (1)
@@ -54,7 +54,7 @@ def _node_range(node, n):
     return start, end
 
 
-@njit(cache=True)
+@inner
 def _next_random(state):
     """64 random bits, by splitmix64 (Steele, Lea and Flood 2014). state (1,) uint64 INOUT."""
     state[0] += np.uint64(0x9E3779B97F4A7C15)
@@ -64,7 +64,7 @@ def _next_random(state):
     return z ^ (z >> np.uint64(31))
 
 
-@njit(cache=True)
+@inner
 def _pick_normal(vectors, rows, state, normal):
     """OUT normal: the unit vector to a random point of `rows` from the farthest of 8 others; else random."""
     a = rows[np.int64(_next_random(state) % np.uint64(len(rows)))]
@@ -85,7 +85,7 @@ def _pick_normal(vectors, rows, state, normal):
         normal[j] /= length
 
 
-@njit(cache=True)
+@inner
 def _halve(values, rows, start, middle, end):
     """Reorder both so that values[start:middle] <= values[middle:end], by Hoare's selection. INOUT values, rows."""
     first, last = start, end - 1
@@ -109,7 +109,7 @@ def _halve(values, rows, start, middle, end):
             break
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _grow_trees(first, last, vectors, seeds, normals, offsets, leaves):
     """The trees first to last - 1. OUT normals, offsets, leaves: their shapes, and so the levels, are the caller's."""
     n, cuts = len(vectors), normals.shape[1]
@@ -133,7 +133,7 @@ def _grow_trees(first, last, vectors, seeds, normals, offsets, leaves):
             offsets[t, node] = np.float32(0.5) * left + np.float32(0.5) * right
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _search_forest(
     first, last, vectors, ids, open_rows, normals, offsets, leaves, queries, slack, max_leaves, found, distances
 ):

@@ -25,9 +25,8 @@ Layout in memory: fast_scan.py, twice: the vectors' codes in L lists, and the ce
 """
 
 import numpy as np
-from numba import njit
 
-from ..threads import in_threads
+from ..kernels import in_threads, inner, kernel
 from ..validation import check_integer, check_number
 from .anisotropic import anisotropic_codes, anisotropic_eta, directions, train_anisotropic
 from .bits import lowest_bit
@@ -45,7 +44,7 @@ LIST_PARTS = 32  # of a centroid's code
 WINDOW = 16  # lists that are sorted by distance first
 
 
-@njit(cache=True)
+@inner
 def _by_distance(query, centroids, rows, near):
     """Sort rows (any,) by the distance of their centroids, then by row; -1 stay last. near is room for as many."""
     near[:] = np.inf
@@ -56,7 +55,7 @@ def _by_distance(query, centroids, rows, near):
             offer(near, rows, squared_distance(query, centroids[row]), row)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _rank_lists(first_query, last_query, packed, biases, books, queries, centroids, found, scores):
     """OUT found (n, any) = -1, scores = inf: see `rank_lists`."""
     m, quads, most = len(books), packed.shape[1], found.shape[1]

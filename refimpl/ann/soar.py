@@ -11,16 +11,15 @@ which asks for a residual at right angles to the first. weight 0 is the next nea
 """
 
 import numpy as np
-from numba import njit
 
-from ..threads import in_threads
+from ..kernels import in_threads, inner, kernel
 from .candidates import squared_distance
 from .ivf import as_one_list, nearest_centroids
 
 CANDIDATES = 16  # nearest centroids that are tried first
 
 
-@njit(cache=True)
+@inner
 def soar_loss(x, own, other, weight):
     """|x - other|^2 + weight ((x - other).(x - own))^2 / |x - own|^2; the second term is 0 where x = own."""
     square = inner = norm = 0.0
@@ -32,7 +31,7 @@ def soar_loss(x, own, other, weight):
     return square + weight * inner * inner / norm if norm > 0 else square
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _choose(first, last, x, centroids, labels, candidates, weight, second):
     """OUT second (n,): the best list other than labels[i]. No loss is below |x - c'|^2: often few need be tried."""
     for i in range(first, last):

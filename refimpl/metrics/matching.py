@@ -12,7 +12,7 @@ entries, 4 kB, and stays in the nearest cache.
 import numpy as np
 from numba import njit
 
-from ..threads import in_threads
+from ..kernels import in_threads
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: the high bits of key * GOLDEN are well spread (Knuth)
 

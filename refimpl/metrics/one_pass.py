@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from ..threads import in_threads
+from ..kernels import in_threads
 from ..validation import check_integer, check_number
 from .matching import take_ragged
 

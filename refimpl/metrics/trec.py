@@ -21,7 +21,7 @@ import numba
 import numpy as np
 from numba import njit
 
-from ..threads import in_threads
+from ..kernels import in_threads
 from .matching import match, take_ragged
 from .one_pass import Names
 from .parse_float import MOST, nearest_double, powers_of_five

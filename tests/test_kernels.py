@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refimpl.ann.index import thread_count
-from refimpl.threads import in_threads
+from refimpl.kernels import in_threads
 
 MOST = numba.config.NUMBA_NUM_THREADS
 
