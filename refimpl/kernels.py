@@ -1,14 +1,16 @@
 """How kernels are compiled, and how a loop is shared out among threads: a kernel over a range of it in each.
 
 Plain threads, and not Numba's `prange`: of a parallel function Numba compiles four versions, one within the other,
-which takes several times as long, and whoever makes a first call waits for it. Starting a thread takes a tenth of a
-millisecond; `at_least` says how much work is worth that.
+which takes several times as long, and whoever makes a first call waits for it. To hand a part to another thread costs
+some tens of microseconds; `at_least` says how much work is worth that.
 
 A kernel releases the GIL, and each turn of its loop writes to places of its own: the result does not depend on where
 the range is cut.
 """
 
-import threading
+import functools
+import os
+from concurrent.futures import ThreadPoolExecutor
 
 import numba
 from numba import njit
@@ -20,22 +22,26 @@ kernel = njit(cache=True, nogil=True, no_cfunc_wrapper=True)
 inner = njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
+@functools.cache
+def _workers(process):
+    """Threads that wait for work: to start one takes longer than many a part. `process`: a fork has none of them."""
+    return ThreadPoolExecutor(max(1, numba.config.NUMBA_NUM_THREADS - 1))
+
+
 def in_threads(n, kernel, *args, at_least=1024):
-    """kernel(first, last, *args) over 0..n, in at most numba.get_num_threads() threads of at least `at_least` turns."""
+    """kernel(first, last, *args) over 0..n, in at most numba.get_num_threads() threads of at least `at_least` turns.
+
+    All of them have ended when it returns, or raises what one of them raised.
+    """
     n_threads = max(1, min(n // at_least, numba.get_num_threads()))
-    edges, failures = [n * i // n_threads for i in range(n_threads + 1)], []
-
-    def run(first, last):
-        try:
-            kernel(first, last, *args)
-        except BaseException as failure:  # a thread would print it and go on
-            failures.append(failure)
-
-    others = [threading.Thread(target=run, args=both) for both in zip(edges[1:-1], edges[2:])]
-    for thread in others:
-        thread.start()
-    run(0, edges[1])
-    for thread in others:
-        thread.join()
-    if failures:
-        raise failures[0]
+    edges, others = [n * i // n_threads for i in range(n_threads + 1)], []
+    if n_threads > 1:
+        workers = _workers(os.getpid())
+        others = [workers.submit(kernel, first, last, *args) for first, last in zip(edges[1:-1], edges[2:])]
+    try:
+        kernel(0, edges[1], *args)
+    finally:
+        failures = [other.exception() for other in others]
+    for failure in failures:
+        if failure is not None:
+            raise failure
