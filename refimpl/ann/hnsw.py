@@ -267,6 +267,10 @@ class HNSWIndex(Index):
         arguments = self._points, table, self._slots, level, targets, starts, sources
         in_threads(len(targets), _link_back, *arguments, at_least=64)
 
+    def _changed(self):
+        super()._changed()
+        self._live_places = self._live[: self._built][self._order]
+
     def _scan_limit(self):
         """Of n rows with n_open open, a scan measures n_open, a walk some ef 2 M n / n_open."""
         return int(np.sqrt(2.0 * self.ef * self.links * self._built))
@@ -279,7 +283,7 @@ class HNSWIndex(Index):
         arguments = self._points, self._upper, self._slots, entry, top, wide, arrivals
         in_threads(len(queries), _arrive, *arguments, at_least=64)
         ef = min(int(np.ceil(max(self.ef, k) / share)), self._built)
-        is_open = open_rows[: self._built][self._order]
+        is_open = self._live_places if open_rows is self._live else open_rows[: self._built][self._order]
         order = np.argsort(arrivals, kind="stable")
         graph = self._points, self._ground, self._slots, self._apart
         in_threads(len(queries), _search, *graph, is_open, wide, order, arrivals, ef, found, at_least=4)

@@ -175,7 +175,7 @@ class Index:
         """The k nearest of each query (n, d) -> Neighbors. `allow`: a bool for each of self.ids, or ids."""
         k = check_integer(k, "k", minimum=1)
         queries, open_rows = self._check_search(queries, allow)
-        k_found = min(k, max(1, len(self) if open_rows is self._live else int(open_rows.sum())))
+        k_found = min(k, max(1, len(self) if open_rows is self._live else np.count_nonzero(open_rows)))
         ids, distances = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), np.inf, np.float32)
         if len(queries):
             with thread_count(threads):

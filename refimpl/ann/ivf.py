@@ -14,7 +14,7 @@ import numpy as np
 from ..validation import check_integer
 from .index import Index
 from .kmeans import kmeans
-from .lists import Lists, as_one_list, best_in_lists, make_lists, nearest_centroids
+from .lists import Lists, as_one_list, best_in_lists, longest_vector, make_lists, nearest_centroids
 from .nearest_centroid import assign
 from .principal import FEW, choose_axes, split_sample
 
@@ -68,13 +68,14 @@ class IVFIndex(Index):
         self._centroids = coarse_centroids(shifted, self.lists or int(4 * np.sqrt(n)), self.seed)
         self._report(0.8)
         lists = make_lists(shifted, assign(shifted, self._centroids), len(self._centroids))
-        self._list_starts, self._panels, self._biases, self._lane_rows, _ = lists
+        self._list_starts, self._panels, self._biases, self._lane_rows, *_ = lists
         self._centroid_list = None
 
     def _changed(self):
         super()._changed()
         none = np.zeros((len(self._center), 0))  # all centroids are compared; of the lists too little is, for axes
-        self._lists = Lists(self._list_starts, self._panels, self._biases, self._lane_rows, none)
+        longest = longest_vector(self._biases)
+        self._lists = Lists(self._list_starts, self._panels, self._biases, self._lane_rows, none, longest)
         if self._centroid_list is None:
             axes, near = None, min(self.probes, len(self._centroids))
             if self._built >= FEW:

@@ -39,6 +39,7 @@ class Lists(NamedTuple):
     biases (panels, COLUMNS)     -|x|^2 / 2; -inf in lanes without a vector
     lane_rows (panels, COLUMNS)  the row in the table, -1 in lanes without one
     axes (d, e - 1)              of the projection; (d, 0): none, and e = d
+    longest                      the largest |x|, about
     """
 
     starts: np.ndarray
@@ -46,6 +47,12 @@ class Lists(NamedTuple):
     biases: np.ndarray
     lane_rows: np.ndarray
     axes: np.ndarray
+    longest: float
+
+
+def longest_vector(biases):
+    """The largest |x| of biases -|x|^2 / 2, to float32."""
+    return float(np.sqrt(-2.0 * biases[np.isfinite(biases)].min(initial=0.0)))
 
 
 def make_lists(vectors, labels, n_lists, axes=None):
@@ -61,14 +68,13 @@ def make_lists(vectors, labels, n_lists, axes=None):
     biases = np.full(len(lane_rows), -np.inf, np.float32)
     biases[lane_rows >= 0] = -0.5 * squared_lengths(vectors)[order]
     axes, shape = np.zeros((vectors.shape[1], 0)) if axes is None else axes, (-1, COLUMNS)
-    return Lists(starts, pack_panels(filled.T, COLUMNS), biases.reshape(shape), lane_rows.reshape(shape), axes)
+    panels, longest = pack_panels(filled.T, COLUMNS), longest_vector(biases)
+    return Lists(starts, panels, biases.reshape(shape), lane_rows.reshape(shape), axes, longest)
 
 
 @kernel
-def _score(
-    first_task, last_task, panels, biases, starts, task_list, task_starts, task_at, pairs, pair_query, queries, scores
-):
-    """Task t: list task_list[t], pairs[task_starts[t] : task_starts[t + 1]], in whole tiles.
+def _score(first_task, last_task, panels, biases, starts, task_list, task_starts, task_at, asking, queries, scores):
+    """Task t: list task_list[t] and the queries asking[task_starts[t] : task_starts[t + 1]], in whole tiles.
 
     OUT scores: panel by panel from task_at[t] on, in each of them COLUMNS for each pair.
     """
@@ -76,9 +82,8 @@ def _score(
     for t in range(first_task, last_task):
         first, size, at = task_starts[t], task_starts[t + 1] - task_starts[t], task_at[t]
         for i in range(size):  # rows beyond hold those of the task before: their scores are nobody's
-            query = pair_query[pairs[first + i]]
             for j in range(d):
-                block[i, j] = queries[query, j]
+                block[i, j] = queries[asking[first + i], j]
         for panel in range(starts[task_list[t]], starts[task_list[t] + 1]):
             for start in range(0, size, ROWS):
                 start_tile(scores, at, COLUMNS, biases, panel * COLUMNS, none, 0)
@@ -189,38 +194,52 @@ def best_in_lists(lists, table, queries, shifted, probes, k, metric):
     queries   (n, d); shifted: the same relative to the origin of the lists
     probes    (n, m), lists to look into, none twice. metric: "l2", "cosine", "ip", of the stored form (index.py)
     """
-    metric, sizes = METRICS.index(metric), COLUMNS * np.diff(lists.starts)
+    metric, mean_size = METRICS.index(metric), lists.biases.size / (len(lists.starts) - 1)
     found, distances = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), np.inf, np.float32)
     projected = project(shifted, lists.axes if lists.axes.shape[1] else None)
     offsets, errors = _offsets(lists, table[0], queries, shifted, metric)
-    step = max(CHUNK, int(SCORES // max(1, probes.shape[1] * sizes.mean())))
+    step = max(CHUNK, int(SCORES // max(1, probes.shape[1] * mean_size)))
     for first in range(0, len(queries), step):
         part = slice(first, first + step)
-        tasks, runs, n_scores = _plan(probes[part], np.diff(lists.starts))
+        pairs, group_starts = group_by_label(probes[part].ravel(), len(lists.starts) - 1)
+        *tasks, pair_at, pair_step, n_scores = _plan(pairs, group_starts, lists.starts)
         scores = np.empty(n_scores, np.float32)
-        arguments = lists.panels, lists.biases, lists.starts, *tasks, projected[part], scores
-        in_threads(len(tasks[0]), _score, *arguments, at_least=4)
+        arguments = lists.panels, lists.biases, lists.starts, *tasks, pairs // probes.shape[1], projected[part], scores
+        in_threads(len(tasks[0]), _score, *arguments, at_least=32)
         asked = queries[part], offsets[part], errors[part], metric
-        arguments = lists.starts, lists.lane_rows, probes[part], *runs, scores, table, asked
+        arguments = lists.starts, lists.lane_rows, probes[part], pair_at, pair_step, scores, table, asked
         in_threads(len(asked[0]), _select, *arguments, found[part], distances[part], at_least=16)
     return found, distances
 
 
-def _plan(probes, panels_of):
-    """Which pairs share a task, and where their scores go -> arguments of `_score`, of `_select`, number of scores."""
-    flat, n_lists = probes.ravel(), len(panels_of)
-    pairs, starts = group_by_label(flat, n_lists)
-    task_list = np.repeat(np.arange(n_lists), -(-np.diff(starts) // CHUNK))
-    place = np.arange(len(task_list)) - np.searchsorted(task_list, task_list)
-    task_starts = np.append(starts[task_list] + CHUNK * place, len(flat))
-    steps = COLUMNS * ROWS * -(-np.diff(task_starts) // ROWS)  # from a panel to the next
-    ends = np.cumsum(steps * panels_of[task_list])
-    task_at, task_of = ends - steps * panels_of[task_list], np.repeat(np.arange(len(task_list)), np.diff(task_starts))
-    pair_at, pair_step = np.empty(len(flat), np.int64), np.empty(len(flat), np.int64)
-    pair_at[pairs] = task_at[task_of] + COLUMNS * (np.arange(len(flat)) - task_starts[task_of])
-    pair_step[pairs] = steps[task_of]
-    pair_query = np.repeat(np.arange(len(probes)), probes.shape[1])
-    return (task_list, task_starts, task_at, pairs, pair_query), (pair_at, pair_step), int(ends[-1])
+@kernel
+def _plan(pairs, group_starts, starts):
+    """Which pairs share a task, and where their scores go: see `_score` and `_select`.
+
+    pairs (n m,) grouped by list, those of list l at group_starts[l] : group_starts[l + 1]. A task has up to CHUNK of
+    them. -> task_list, task_starts, task_at, pair_at, pair_step, number of scores
+    """
+    n_lists, n_tasks = len(starts) - 1, 0
+    for one in range(n_lists):
+        n_tasks += -(-(group_starts[one + 1] - group_starts[one]) // CHUNK)
+    task_list, task_at, task_starts = (
+        np.empty(n_tasks, np.int64),
+        np.empty(n_tasks, np.int64),
+        np.empty(n_tasks + 1, np.int64),
+    )
+    pair_at, pair_step = np.empty_like(pairs), np.empty_like(pairs)
+    task = at = 0
+    for one in range(n_lists):
+        for first in range(group_starts[one], group_starts[one + 1], CHUNK):
+            size = min(CHUNK, group_starts[one + 1] - first)
+            step = COLUMNS * ROWS * -(-size // ROWS)  # from a panel to the next
+            task_list[task], task_starts[task], task_at[task] = one, first, at
+            for i in range(size):
+                pair_at[pairs[first + i]], pair_step[pairs[first + i]] = at + COLUMNS * i, step
+            at += step * (starts[one + 1] - starts[one])
+            task += 1
+    task_starts[n_tasks] = len(pairs)
+    return task_list, task_starts, task_at, pair_at, pair_step, at
 
 
 def _offsets(lists, vectors, queries, shifted, metric):
@@ -230,8 +249,7 @@ def _offsets(lists, vectors, queries, shifted, metric):
     ip          |x - q|^2 = M^2 + |q|^2 - 2 x.q in the table's form, whose last coordinate is rounded
     """
     squares, d = squared_lengths(shifted), queries.shape[1]
-    finite = lists.biases[np.isfinite(lists.biases)]
-    errors = rounding_error(np.sqrt(squares), np.sqrt(-2.0 * finite.min(initial=0.0)), d)
+    errors = rounding_error(np.sqrt(squares), lists.longest, d)
     if metric != IP:
         return 0.5 * squares, errors
     square, lengths = float(squared_lengths(vectors[:1]).sum()), squared_lengths(queries)
