@@ -14,7 +14,6 @@ benchmark_ann.json. The floor is the largest of the four times: the work is all 
 setting, and one kind of it can at best hide behind another. Written to RESULTS/ann_floors.json, printed as a table.
 """
 
-import argparse
 import json
 from heapq import heappop, heappush
 from pathlib import Path
@@ -23,6 +22,7 @@ import numpy as np
 from ann_pictures import walk
 from benchmark_ann import fastest
 from benchmark_ann_trees import embeddings, environment, seconds
+from command_line import Parser, one_line_errors
 from numba import njit, prange
 
 from refimpl.ann import ExactIndex, HNSWIndex, LSHIndex, RaBitQIndex, RPForestIndex
@@ -162,11 +162,13 @@ def counts(vectors, queries, setting):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--results", type=Path, default=Path("docs/results"))
     parser.add_argument("--vectors", type=int, default=200_000)
     options = parser.parse_args()
-    benchmark = json.loads((options.results / "benchmark_ann.json").read_text())
+    parser.at_least(options, vectors=5000)
+    with one_line_errors(parser):
+        benchmark = json.loads((options.results / "benchmark_ann.json").read_text())
     points = {c["name"]: fastest(c, 0.95) for c in benchmark["contenders"] if c["ours"]}
     vectors, queries = embeddings(options.vectors, 2000, 0)
     machine = rates(vectors)

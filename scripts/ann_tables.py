@@ -6,11 +6,11 @@ A table is found by its header and replaced whole. Sources: benchmark_ann.json, 
 ann_floors.json in DOCS/results. Run it after recording one of them, with plot_ann_pages.py.
 """
 
-import argparse
 import json
 from pathlib import Path
 
 from benchmark_ann import fastest
+from command_line import Parser, one_line_errors
 from plot_ann_pages import NAMED
 
 from refimpl.files import atomic_write
@@ -138,13 +138,14 @@ def replace_table(text, header, lines):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--docs", type=Path, default=Path("docs"))
     options = parser.parse_args()
-    flat, trees, floors = (
-        json.loads((options.docs / "results" / f"{name}.json").read_text())
-        for name in ("benchmark_ann", "benchmark_ann_trees", "ann_floors")
-    )
+    with one_line_errors(parser):
+        flat, trees, floors = (
+            json.loads((options.docs / "results" / f"{name}.json").read_text())
+            for name in ("benchmark_ann", "benchmark_ann_trees", "ann_floors")
+        )
     rows, contenders, floors = flat["rows"] + trees["rows"], flat["contenders"], floors["results"]
     tables = {name: [(WORK, work_rows(rows, part))] for name, part in PARTS.items()}
     for name in ("pq", "scann", "rabitq", "hnsw"):

@@ -13,7 +13,6 @@ about the same on a machine that does other things too, and how many functions w
 --functions prints those that took longest, each without the functions that it had compiled on the way.
 """
 
-import argparse
 import json
 import os
 import statistics
@@ -23,6 +22,7 @@ import tempfile
 from pathlib import Path
 
 from benchmark_ann_trees import environment
+from command_line import Parser, check_writable
 
 from refimpl.files import atomic_write
 
@@ -96,13 +96,16 @@ def row(work, calls):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--only", default=",".join(INDEXES), help="indexes, separated by commas")
     parser.add_argument("--functions", type=int, default=0, help="how many of the slowest to print")
     parser.add_argument("--vectors", type=int, default=1000)
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--json", type=Path, help="write the rows to this file")
     options = parser.parse_args()
+    parser.at_least(options, functions=0, vectors=1, repeats=1)
+    if options.json:
+        check_writable(parser, "--json", options.json)
     names = options.only.split(",")
     for name in names:
         if name not in INDEXES:

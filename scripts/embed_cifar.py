@@ -42,8 +42,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--pictures", type=int, help=argparse.SUPPRESS)  # of each split, for the tests
     args = parser.parse_args()
-    if args.views < 1 or args.seed < 0:
-        parser.error(f"--views, --seed: expected at least 1 and 0, got {args.views} and {args.seed}")
+    parser.at_least(args, views=1, seed=0)
     check_writable(parser, "--out", args.out)
     stages, rng = Stages(), np.random.default_rng(args.seed)
     with one_line_errors(parser):

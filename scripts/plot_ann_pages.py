@@ -9,7 +9,6 @@ ann_pages.json        the numbers that the pictures show
 All are written to --results. Needs matplotlib.
 """
 
-import argparse
 import io
 import json
 from pathlib import Path
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from ann_pictures import PICTURES
 from benchmark_ann import draw_curves
+from command_line import Parser, one_line_errors
 from PIL import Image
 
 from refimpl.files import atomic_write
@@ -110,11 +110,12 @@ def save(figure, path):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--only", help=f"some of {','.join(PICTURES)}")
     parser.add_argument("--results", type=Path, default=Path("docs/results"))
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    parser.at_least(options, seed=0)
     chosen = options.only.split(",") if options.only else list(PICTURES)
     if not set(chosen) <= set(PICTURES):
         parser.error(f"--only: expected some of {','.join(PICTURES)}, got {options.only}")
@@ -123,9 +124,11 @@ def main():
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    flat, trees = (
-        json.loads((options.results / f"{name}.json").read_text()) for name in ("benchmark_ann", "benchmark_ann_trees")
-    )
+    with one_line_errors(parser):
+        flat, trees = (
+            json.loads((options.results / f"{name}.json").read_text())
+            for name in ("benchmark_ann", "benchmark_ann_trees")
+        )
     path = options.results / "ann_pages.json"
     results = json.loads(path.read_text())["results"] if path.exists() else {}
     for name in chosen:
