@@ -35,7 +35,8 @@ class ScalarQuantizer(NamedTuple):
     def decode(self, codes):
         """codes (n, d) uint8 -> (n, d) float32, what they stand for."""
         codes = check_array(codes, "codes", shape=(None, len(self.low)), dtypes=(np.uint8,))
-        return (self.low.astype(np.float64) + self.step.astype(np.float64) * codes).astype(np.float32)
+        values = self.low.astype(np.float64) + self.step.astype(np.float64) * codes
+        return np.minimum(values, np.finfo(np.float32).max).astype(np.float32)  # a rounded step may lead beyond
 
     @property
     def largest_error(self):

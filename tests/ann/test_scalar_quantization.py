@@ -8,7 +8,8 @@ from hypothesis.extra import numpy as arrays
 
 from refimpl.ann import ScalarQuantizer, fit_scalar_quantizer
 
-values = st.floats(-1e6, 1e6, width=32)
+LARGEST = float(np.finfo(np.float32).max)
+values = st.floats(-1e6, 1e6, width=32) | st.sampled_from([LARGEST, 0.9 * LARGEST])
 matrices = st.tuples(st.integers(1, 20), st.integers(1, 6)).flatmap(
     lambda shape: arrays.arrays(np.float32, shape, elements=values)
 )
@@ -19,11 +20,13 @@ def test_the_error_is_within_half_a_step(vectors, bits):
     quantizer = fit_scalar_quantizer(vectors, bits=bits)
     codes = quantizer.encode(vectors)
     decoded = quantizer.decode(codes)
-    rounding = 1e-6 * (np.abs(vectors).max(0) + 2**bits * quantizer.step)
+    step = quantizer.step.astype(np.float64)
+    rounding = 1e-6 * (np.abs(vectors).max(0) + 2**bits * step)
     assert codes.dtype == np.uint8 and codes.max() < 2**bits and decoded.dtype == np.float32
     error = np.abs(decoded.astype(np.float64) - vectors)
-    assert (error <= quantizer.step / 2 + rounding).all()
+    assert (error <= step / 2 + rounding).all()
     assert (np.linalg.norm(error, axis=1) <= quantizer.largest_error + np.linalg.norm(rounding)).all()
+    assert quantizer.largest_error == pytest.approx(np.linalg.norm(step / 2))  # the corner of a cell is as far away
 
 
 @given(matrices, st.integers(1, 8))
@@ -32,7 +35,16 @@ def test_the_code_is_the_nearest_grid_point(vectors, bits):
     grid = quantizer.low + np.arange(2**bits)[:, None].astype(np.float64) * quantizer.step
     nearest = np.abs(vectors[:, None].astype(np.float64) - grid).min(1)
     error = np.abs(quantizer.decode(quantizer.encode(vectors)) - vectors.astype(np.float64))
-    np.testing.assert_allclose(error, nearest, atol=1e-6 * (1 + np.abs(vectors).max()))
+    np.testing.assert_allclose(error, nearest, atol=1e-6 * (1 + float(np.abs(vectors).max())))
+
+
+@given(arrays.arrays(np.int8, (5, 3), elements=st.integers(-128, 127)), st.integers(1, 8))
+def test_whole_numbers_are_numbers(vectors, bits):
+    """int8: the range of a coordinate is not within the type."""
+    quantizer = fit_scalar_quantizer(vectors, bits=bits)
+    for mine, theirs in zip(quantizer, fit_scalar_quantizer(vectors.astype(np.float64), bits=bits)):
+        np.testing.assert_array_equal(mine, theirs)
+    np.testing.assert_array_equal(quantizer.encode(vectors), quantizer.encode(vectors.astype(np.float32)))
 
 
 def test_more_bits_less_error_by_a_quarter_each():
