@@ -212,7 +212,10 @@ class ExactIndex(Index):
         return lists[0] if len(lists) == 1 and lists[0][0].shape[1] == k else merge_lists(k, *lists)
 
     def range_search(self, queries, radius, *, allow=None, threads=None):
-        """All with distance <= radius, ascending -> offsets (n + 1,), ids, distances; query i from offsets[i] on.
+        """All with distance <= radius (a finite number), by (distance, id) -> offsets, ids, distances.
+
+        queries (n, d), allow, threads and errors as for `search`. Query i has ids[offsets[i] : offsets[i + 1]], int64,
+        and the distances there, float32; offsets (n + 1,) int64.
 
         Searches for 16 neighbours, then for four times as many wherever the last one was still inside.
         """

@@ -184,6 +184,9 @@ class HammingIndex(Index):
     seed     of the directions
 
     The codes are of the vectors minus their mean: on one side of the origin, all signs would agree.
+
+    Build O(n d bits); search O(n bits / 64) a query, and O(d) for each code kept; memory bits / 8 bytes a vector
+    beside the vectors.
     """
 
     _STRUCTURE = ("_mean", "_directions", "_codes")

@@ -38,6 +38,7 @@ from .candidates import measure, offer, squared_distance
 from .storage import read_arrays, write_arrays
 
 METRICS = ("l2", "cosine", "ip")
+LONGEST = 2.0**125  # of a vector: differences of it and another, and of these, are within float32
 _ROWS = ("_vectors", "_ids", "_live")  # the table, as arrays
 
 
@@ -105,7 +106,17 @@ def measure_rows(vectors, rows, ids, queries, metric, k):
 
 
 class Index:
-    """fit, add, remove, search, save, load; see the head of this file."""
+    """fit, add, remove, search, save, load; see the head of this file.
+
+    metric     "l2", "cosine" or "ip"
+    len(index) the number of live vectors
+
+    Vectors and queries are finite real numbers within float32, of any dtype; float32 of them is what is stored and
+    measured. For "cosine" none may be zero; for "l2" and "ip" no number larger than 2^125 / sqrt(d), and where squares
+    leave float32, above some 10^18, only ExactIndex, KDTreeIndex and IVFIndex still find what is nearest. Ids are
+    distinct integers >= 0. Whatever is not as described raises ValueError that names the argument, and changes nothing;
+    so do add, remove, search and save before a fit.
+    """
 
     _STRUCTURE = ()  # names of attributes that are arrays
     _progress = None  # whom `_report` tells, during a build
@@ -125,7 +136,7 @@ class Index:
         return self._ids[self._live]
 
     def fit(self, vectors, ids=None, *, threads=None, progress=None):
-        """Forget everything and index vectors (n, d), n >= 0, under `ids` (n,) or 0 to n - 1 -> self.
+        """Forget everything and index vectors (n, d), n >= 0, d >= 1, under `ids` (n,) or 0 to n - 1 -> self.
 
         threads    of the kernels; None: as many as Numba has
         progress   called as progress(done, total) while the structure is built, total = n, at last with done = total.
@@ -159,7 +170,10 @@ class Index:
             self._changed()
 
     def remove(self, ids, *, threads=None, progress=None):
-        """Remove the vectors with these ids, each of which must be there; `threads` and `progress` as for `add`."""
+        """Remove the vectors with these ids (m,), each of which must be there. O(rows).
+
+        Every so often this builds the structure anew, of the live rows: `threads` and `progress` as for `add`.
+        """
         self._check_fitted()
         ids = self._check_ids(ids)
         rows = self._rows_of(ids)
@@ -172,7 +186,17 @@ class Index:
             self._changed()
 
     def search(self, queries, k, *, allow=None, threads=None):
-        """The k nearest of each query (n, d) -> Neighbors. `allow`: a bool for each of self.ids, or ids."""
+        """The k nearest of each query (n, d), by (distance, id) -> Neighbors(ids (n, k), distances (n, k)).
+
+        k        >= 1; where there are fewer vectors, the rest are -1 and +inf
+        allow    which vectors may be found: (len(index),) bool, one for each of self.ids, or distinct ids, of which
+                 those that are not in the index find nothing; None: all
+        threads  of the kernels; None: as many as Numba has. The answer has the same bits with any number, and a query
+                 the same alone as in a batch
+
+        Distances are float32 of what the head of this file says, in the unit of the vectors for "l2", without one for
+        "cosine" (0 to 2), and minus the inner product for "ip". Exact or not is up to the index.
+        """
         k = check_integer(k, "k", minimum=1)
         queries, open_rows = self._check_search(queries, allow)
         k_found = min(k, max(1, len(self) if open_rows is self._live else np.count_nonzero(open_rows)))
@@ -254,6 +278,9 @@ class Index:
             stored = np.ascontiguousarray(vectors, np.float32)
         if not np.isfinite(stored).all():
             raise ValueError(f"{name}: expected values within float32, got {np.abs(vectors).max()}")
+        largest = float(max(stored.max(initial=0), -stored.min(initial=0)))
+        if self.metric != "cosine" and largest * np.sqrt(stored.shape[1]) > LONGEST:
+            raise ValueError(f"{name}: expected values up to {LONGEST:.3g} / sqrt(d) for {self.metric}, got {largest}")
         norms = np.zeros(0) if self.metric == "l2" else np.sqrt((stored.astype(np.float64) ** 2).sum(1))
         if self.metric == "cosine":
             if (norms == 0).any():
@@ -332,7 +359,10 @@ class Index:
     # Files; storage.py has their format.
 
     def save(self, path):
-        """Write the index to `path` in one step: whoever reads it finds all of it, or what was there before."""
+        """Write the index to `path` in one step: whoever reads it finds all of it, or what was there before.
+
+        Folders that are missing are made. storage.py has the format.
+        """
         self._check_fitted()
         state = {"dimension": self._dimension, "built": self._built, "largest_norm": self._largest_norm}
         about = {"index": type(self).__name__, "settings": self._settings, "state": state}
@@ -340,7 +370,10 @@ class Index:
 
     @classmethod
     def load(cls, path):
-        """The index that was saved to `path`, its arrays mapped from the file; ValueError if a byte is not as saved."""
+        """The index that was saved to `path`, its arrays mapped from the file, which never changes -> an index.
+
+        ValueError if a byte is not as saved, or the index is of another class. O(bytes), for the checksum.
+        """
         about, arrays = read_arrays(path)
         if about["index"] != cls.__name__:
             raise ValueError(f"path: expected a {cls.__name__}, got a {about['index']}")

@@ -18,7 +18,7 @@ from .lists import Lists, as_one_list, best_in_lists, longest_vector, make_lists
 from .nearest_centroid import assign
 from .principal import FEW, choose_axes, split_sample
 
-__all__ = ["IVFIndex", "as_one_list", "coarse_centroids", "nearest_centroids"]
+__all__ = ["IVFIndex", "as_one_list", "coarse_centroids", "nearest_centroids", "until_enough"]
 
 SAMPLE_EACH = 64  # vectors for each centroid that the clustering learns from
 MEASURING = 3200  # what measuring a vector costs, in its share of a step of the product: 400 cycles over 1 / 8
@@ -32,6 +32,25 @@ def coarse_centroids(vectors, n_lists, seed):
     rng = np.random.default_rng(seed)
     sample = rng.choice(len(vectors), min(len(vectors), SAMPLE_EACH * n_lists), replace=False)
     return kmeans(vectors[np.sort(sample)], n_lists, init="random", max_iter=10, seed=seed).centroids
+
+
+def until_enough(look, probes, n_lists, open_rows, k, copies=1):
+    """Answers from probes / share lists; from four times as many, again and again, where those have fewer than k rows.
+
+    look(some, m) -> arrays (queries, any), of the queries `some` in m lists; the first is -1 where nothing was found.
+    open_rows (built,): the share of them that is open is `share`. copies: of a row in an answer, at most.
+    """
+    n_open = int(np.count_nonzero(open_rows))
+    wanted, m = copies * min(k, n_open), min(-(-probes * len(open_rows) // max(n_open, 1)), n_lists)
+    answer = look(slice(None), m)
+    while m < n_lists:
+        todo = np.flatnonzero((answer[0] >= 0).sum(1) < wanted)
+        if len(todo) == 0:
+            break
+        m = min(4 * m, n_lists)
+        for whole, part in zip(answer, look(todo, m)):
+            whole[todo] = part
+    return answer
 
 
 class IVFIndex(Index):
@@ -55,7 +74,7 @@ class IVFIndex(Index):
 
     @property
     def centroids(self):
-        """Of the lists, (L, d) float32, in the stored form of the vectors."""
+        """Of the lists, (L, d) float32, in the stored form of the vectors (index.py): d + 1 columns for "ip"."""
         self._check_fitted()
         return self._centroids + self._center
 
@@ -86,26 +105,20 @@ class IVFIndex(Index):
     def _scan_limit(self):
         return self._built * self.probes // len(self._centroids)
 
-    def _in_lists(self, queries, k, open_rows, share):
-        """Ids and distances from probes / share lists; from four times as many where those have fewer than k."""
-        table = self._vectors, self._ids, open_rows
-        shifted, wanted = queries - self._center, min(k, int(open_rows[: self._built].sum()))
-        found, distances = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), np.inf, np.float32)
-        todo, m = np.arange(len(queries)), min(int(np.ceil(self.probes / share)), len(self._centroids))
-        while len(todo):
-            probes = nearest_centroids(self._centroid_list, shifted[todo], m)
-            asked = queries[todo], shifted[todo], probes, k, self.metric
-            found[todo], distances[todo] = best_in_lists(self._lists, table, *asked)
-            if m == len(self._centroids):
-                break
-            todo, m = todo[(found[todo] >= 0).sum(1) < wanted], min(4 * m, len(self._centroids))
-        return found, distances
+    def _in_lists(self, queries, k, open_rows):
+        """Ids and distances of the nearest in the lists."""
+        shifted, table = queries - self._center, (self._vectors, self._ids, open_rows)
+
+        def look(some, m):
+            probes = nearest_centroids(self._centroid_list, shifted[some], m)
+            return best_in_lists(self._lists, table, queries[some], shifted[some], probes, k, self.metric)
+
+        return until_enough(look, self.probes, len(self._centroids), open_rows[: self._built], k)
 
     def _candidates(self, queries, k, open_rows, share):
-        return self._in_lists(queries, k, open_rows, share)[0]
+        return self._in_lists(queries, k, open_rows)[0]
 
     def _nearest(self, queries, k, open_rows):
-        n_open = int(open_rows.sum())
-        if self._built < len(open_rows) or n_open <= self._scan_limit():
+        if self._built < len(open_rows) or np.count_nonzero(open_rows) <= self._scan_limit():
             return super()._nearest(queries, k, open_rows)
-        return self._in_lists(queries, k, open_rows, n_open / self._built)
+        return self._in_lists(queries, k, open_rows)

@@ -79,7 +79,10 @@ class KDTreeIndex(Index):
         return measure_rows(self._vectors, self._rows_of(ids), self._ids, queries, "ip", ids.shape[1])
 
     def range_search(self, queries, radius, *, allow=None, threads=None):
-        """All with distance <= radius, ascending -> offsets (n + 1,), ids, distances; query i from offsets[i] on."""
+        """All with distance <= radius, by (distance, id) -> offsets, ids, distances, as `ExactIndex.range_search`.
+
+        Exact whatever `eps` and `max_leaves`.
+        """
         radius = check_number(radius, "radius")
         queries, open_rows = self._check_search(queries, allow)
         with thread_count(threads):

@@ -117,6 +117,8 @@ def kmeans(
 ):  # fmt: skip
     """Cluster x (n, d), n >= k, into k -> KMeans(centroids, labels, inertia, n_iter).
 
+    minimises  inertia = sum over i of |x_i - c(label_i)|^2, to a local minimum
+
     init       "k-means++", "random" (distinct rows) or an array (k, d)
     max_iter   updates of the centroids, at most; 0 only labels
     tol        stop when the centroids move, in sum of squares, by no more than tol times the mean variance of x

@@ -171,6 +171,9 @@ class LSHIndex(Index):
     probes   buckets visited for a query, over all tables; None: 10 to a table
     width    of a slab, for "l2"; None: twice the deviation of the projections, so that a function says about one bit
     seed     of the directions
+
+    Build O(n d tables bits); search O(d tables bits) a query, and O(d) for each different vector in the buckets; memory
+    beside the vectors: 4 bytes a vector and table. lsh_theory.py has what recall to expect.
     """
 
     _STRUCTURE = ("_directions", "_shifts", "_widths", "_multipliers", "_starts", "_rows")

@@ -28,12 +28,12 @@ import numpy as np
 from ..kernels import in_threads, kernel
 from ..matrix_product import matrix_product
 from ..validation import check_choice, check_integer
+from .byte_shuffle import MOST_PARTS
 from .candidates import dot, offer, squared_distance
 from .fast_scan import in_lanes, open_biases, pack_codes, scan_lists, table_books
-from .index import Index
-from .ivf import as_one_list, coarse_centroids, nearest_centroids
+from .ivf import as_one_list, coarse_centroids, nearest_centroids, until_enough
 from .kmeans import assign, group_by_label, kmeans
-from .reorder import reorder
+from .reorder import ReorderedIndex
 
 SAMPLE = 20_000  # vectors that codebooks and rotation are learned from
 
@@ -132,11 +132,11 @@ def scan_codes(starts, codes, term2, code_rows, open_rows, centroids, codebooks,
     return found, squared
 
 
-class IVFPQIndex(Index):
+class IVFPQIndex(ReorderedIndex):
     """Approximate nearest neighbours by the product codes of residuals, in the lists of the nearest centroids.
 
     lists, probes   as for IVFIndex
-    parts           bytes of a code; bits: 1 to 8, of each part
+    parts           bytes of a code, with up to 4 bits at most 1,024; bits: 1 to 8, of each part
     rotation        "none" or "opq"
     rerank          codes to keep for each query (at least k) and rank by their exact distances
     seed            of clusterings and samples
@@ -156,6 +156,8 @@ class IVFPQIndex(Index):
         self.probes = check_integer(probes, "probes", minimum=1)
         self.parts = check_integer(parts, "parts", minimum=1)
         self.bits = check_integer(bits, "bits", minimum=1, maximum=8)
+        if self._in_blocks():
+            check_integer(parts, "parts", maximum=MOST_PARTS)
         self.rotation = check_choice(rotation, "rotation", ("none", "opq"))
         self.rerank = check_integer(rerank, "rerank", minimum=1)
         self.seed = check_integer(seed, "seed", minimum=0)
@@ -216,39 +218,17 @@ class IVFPQIndex(Index):
             queries, probes, r,
         )[0]  # fmt: skip
 
-    def _rows(self, queries, k, open_rows, share):
-        """Rows of candidates: from probes / share lists, and from four times as many where those had fewer than k."""
+    def _rows(self, queries, k, open_rows):
         rotated = queries - self._center
         if self.rotation != "none":
             rotated = matrix_product(rotated, self._rotation)
-        own, n_lists = padded(rotated, len(self._codebooks)), len(self._centroids)
-        wanted = min(k, int(open_rows[: self._built].sum()))
-        rows, todo, kept = None, np.arange(len(queries)), min(max(k, self.rerank), max(k, self._built))
-        probed = min(int(np.ceil(self.probes / share)), n_lists)
-        while rows is None or len(todo):
-            probes = nearest_centroids(self._centroid_list, rotated[todo], probed)
-            found = self._scan_codes(own[todo], probes, open_rows, kept)
-            rows = found if rows is None else rows
-            rows[todo] = found
-            if probed == n_lists:
-                break
-            todo, probed = todo[(found >= 0).sum(1) < wanted], min(4 * probed, n_lists)
-        return rows
+        own, kept = padded(rotated, len(self._codebooks)), min(max(k, self.rerank), max(k, self._built))
 
-    def _candidates(self, queries, k, open_rows, share):
-        rows = self._rows(queries, k, open_rows, share)
-        return np.where(rows < 0, -1, np.append(self._ids, -1)[rows])
+        def look(some, m):
+            probes = nearest_centroids(self._centroid_list, rotated[some], m)
+            return (self._scan_codes(own[some], probes, open_rows, kept),)
 
-    def _nearest(self, queries, k, open_rows):
-        n_open = int(open_rows.sum())
-        if self._built < len(open_rows) or n_open <= self._scan_limit():
-            return super()._nearest(queries, k, open_rows)
-        rows = self._rows(queries, k, open_rows, n_open / self._built)
-        found, distances = reorder(self._vectors, rows, self._ids, queries, self.metric, k)
-        short = np.flatnonzero(found[:, -1] < 0)  # where no score is a number
-        if len(short):
-            found[short], distances[short] = super()._nearest(queries[short], k, open_rows)
-        return found, distances
+        return until_enough(look, self.probes, len(self._centroids), open_rows[: self._built], k)[0]
 
 
 def padded(x, m):

@@ -31,7 +31,7 @@ from .candidates import SUMS, measure, offer, squared_distance
 from .fast_scan import in_lanes, pack_codes
 from .gather import prefetch
 from .index import METRICS, Index, scan
-from .ivf import coarse_centroids
+from .ivf import coarse_centroids, until_enough
 from .kmeans import assign, group_by_label
 from .panels import rounding_error
 from .rabitq import encode, query_tables, random_rotation, table_error
@@ -292,26 +292,25 @@ class RaBitQIndex(Index):
         return search(lists, self._centroids, open_rows, self._vectors, self._ids, self.metric, probes, queries, k)
 
     def _in_lists(self, queries, k, open_rows):
-        """The k nearest: from probes / share of open rows lists, four times as many for those that found fewer."""
-        turned, n_open = matrix_product(queries - self._center, self._rotation), int(open_rows[: self._built].sum())
-        ids, distances = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), np.inf, np.float32)
-        todo, n_lists = np.arange(len(queries)), len(self._centroids)
-        m = min(-(-self.probes * self._built // max(n_open, 1)), n_lists)
-        while len(todo):
-            part = slice(None) if len(todo) == len(queries) else todo
-            ids[part], distances[part], _ = self._look(queries[part], turned[part], k, open_rows, m)
-            if m == n_lists:
-                break
-            todo, m = todo[(ids[todo] >= 0).sum(1) < min(k, n_open)], min(4 * m, n_lists)
-        return ids, distances
+        """Ids and distances of the k nearest in the lists; how many were measured."""
+        turned = matrix_product(queries - self._center, self._rotation)
+
+        def look(some, m):
+            return self._look(queries[some], turned[some], k, open_rows, m)
+
+        return until_enough(look, self.probes, len(self._centroids), open_rows[: self._built], k)
 
     def _candidates(self, queries, k, open_rows, share):
         return self._in_lists(queries, k, open_rows)[0]
 
     def _nearest(self, queries, k, open_rows):
-        if self._built < len(open_rows) or open_rows.sum() <= self._scan_limit():
+        if self._built < len(open_rows) or np.count_nonzero(open_rows) <= self._scan_limit():
             return super()._nearest(queries, k, open_rows)
-        return self._in_lists(queries, k, open_rows)
+        found, distances, _ = self._in_lists(queries, k, open_rows)
+        short = np.flatnonzero(found[:, -1] < 0)  # where no bound is a number
+        if len(short):
+            found[short], distances[short] = super()._nearest(queries[short], k, open_rows)
+        return found, distances
 
 
 def _code_lists(turned, centroids, labels):

@@ -14,7 +14,7 @@ from numba import njit
 from ..kernels import in_threads, inner, kernel
 from .candidates import measure, offer, squared_distance
 from .gather import prefetch
-from .index import METRICS
+from .index import METRICS, Index
 
 AHEAD = 4  # rows asked for before they are measured
 LINE = 16  # float32 in a cache line
@@ -83,3 +83,25 @@ def reorder(vectors, rows, ids, queries, metric, k, order=None, chunk=16):
     arguments = vectors, rows, ids, queries, METRICS.index(metric), order, found, distances
     in_threads(len(queries), _reorder, *arguments, at_least=chunk)
     return found, distances
+
+
+class ReorderedIndex(Index):
+    """An index whose codes choose rows, and whose answers are the nearest of these by their exact distances.
+
+    A subclass gives `_rows(queries, k, open_rows)`: rows (n, any) below `built`, -1 for none; one may come twice.
+    """
+
+    def _candidates(self, queries, k, open_rows, share):
+        rows = np.sort(self._rows(queries, k, open_rows), 1)
+        rows[:, 1:][rows[:, 1:] == rows[:, :-1]] = -1  # a row in two lists counts once
+        return np.where(rows < 0, -1, np.append(self._ids, -1)[rows])
+
+    def _nearest(self, queries, k, open_rows):
+        if self._built < len(open_rows) or np.count_nonzero(open_rows) <= self._scan_limit():
+            return super()._nearest(queries, k, open_rows)
+        rows = self._rows(queries, k, open_rows)
+        found, distances = reorder(self._vectors, rows, self._ids, queries, self.metric, k)
+        short = np.flatnonzero(found[:, -1] < 0)  # where no score is a number
+        if len(short):
+            found[short], distances[short] = super()._nearest(queries[short], k, open_rows)
+        return found, distances

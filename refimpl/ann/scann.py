@@ -33,11 +33,10 @@ from .bits import lowest_bit
 from .byte_shuffle import LANES, MOST_PARTS, block_scores
 from .candidates import offer, squared_distance
 from .fast_scan import in_lanes, make_tables, open_biases, pack_codes, scan_lists, table_books
-from .index import Index
-from .ivf import coarse_centroids
+from .ivf import coarse_centroids, until_enough
 from .kmeans import assign, group_by_label
 from .product_quantization import SAMPLE, decode, encode, padded, train_codebooks
-from .reorder import reorder
+from .reorder import ReorderedIndex
 from .soar import second_lists
 
 LIST_PARTS = 32  # of a centroid's code
@@ -100,7 +99,7 @@ def near_in_memory(centroids):
     return np.argsort(shifted @ axis, kind="stable")
 
 
-class ScaNNIndex(Index):
+class ScaNNIndex(ReorderedIndex):
     """Approximate nearest neighbours by 4-bit codes in lists, scanned in registers and re-ordered exactly.
 
     lists, probes   as for IVFIndex
@@ -193,41 +192,17 @@ class ScaNNIndex(Index):
     def _scan_limit(self):
         return max(self.rerank, self._built * self.probes // len(self._centroids))
 
-    def _rows(self, queries, k, open_rows, share):
-        """Rows of candidates: from probes / share lists, and from four times as many where those had too few."""
+    def _rows(self, queries, k, open_rows):
         shifted = queries - self._center
-        own, n_lists = padded(shifted, len(self._codebooks)), len(self._centroids)
-        ranking = padded(shifted, len(self._list_books))
+        own, ranking = padded(shifted, len(self._codebooks)), padded(shifted, len(self._list_books))
         lists = self._starts, self._codes, open_biases(self._biases, self._code_rows, open_rows), self._code_rows
         copies = 1 if self.spill is None else 2  # of a row among the candidates, at most
         kept = copies * min(max(k, self.rerank), max(k, self._built))
-        wanted = copies * min(k, int(np.count_nonzero(open_rows[: self._built])))
-        rows, todo = None, np.arange(len(queries))
-        probed = min(int(np.ceil(self.probes / share)), n_lists)
-        while rows is None or len(todo):
+
+        def look(some, m):
             probes = rank_lists(
-                self._list_codes, self._list_biases, self._ranking_books, ranking[todo], self._ranking_centroids, probed
+                self._list_codes, self._list_biases, self._ranking_books, ranking[some], self._ranking_centroids, m
             )
-            found = scan_lists(lists, self._wide_centroids, self._books, own[todo], probes, kept)
-            rows = found if rows is None else rows
-            rows[todo] = found
-            if probed == n_lists:
-                break
-            todo, probed = todo[(found >= 0).sum(1) < wanted], min(4 * probed, n_lists)
-        return rows
+            return (scan_lists(lists, self._wide_centroids, self._books, own[some], probes, kept),)
 
-    def _candidates(self, queries, k, open_rows, share):
-        rows = np.sort(self._rows(queries, k, open_rows, share), 1)
-        rows[:, 1:][rows[:, 1:] == rows[:, :-1]] = -1  # a row in two lists counts once
-        return np.where(rows < 0, -1, np.append(self._ids, -1)[rows])
-
-    def _nearest(self, queries, k, open_rows):
-        n_open = int(np.count_nonzero(open_rows))
-        if self._built < len(open_rows) or n_open <= self._scan_limit():
-            return super()._nearest(queries, k, open_rows)
-        rows = self._rows(queries, k, open_rows, n_open / self._built)
-        found, distances = reorder(self._vectors, rows, self._ids, queries, self.metric, k)
-        short = np.flatnonzero(found[:, -1] < 0)  # where no score is a number
-        if len(short):
-            found[short], distances[short] = super()._nearest(queries[short], k, open_rows)
-        return found, distances
+        return until_enough(look, self.probes, len(self._centroids), open_rows[: self._built], k, copies)[0]

@@ -30,6 +30,7 @@ from .indexes import (
 )
 
 
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
 @pytest.mark.parametrize("kind, metric", CASES)
 @settings(max_examples=12)
 @given(data=st.data())
@@ -39,6 +40,8 @@ def test_results_are_sound_for_all_shapes(kind, metric, data):
     vectors = normal(n, d, seed)
     if data.draw(st.booleans()) and n:
         vectors = vectors[np.random.default_rng(seed).integers(0, min(n, 3), n)]
+    scale = np.float32(data.draw(st.sampled_from([1, 1, 1e15] if metric == "ip" else [1, 1, 1e25, 3e36])))
+    vectors = scale * vectors  # squares overflow; products, which are distances of "ip", do not
     ids = np.random.default_rng(seed).permutation(10 * n)[:n]
     index, scans = small(kind, metric), data.draw(st.booleans())
     if scans:
@@ -47,8 +50,8 @@ def test_results_are_sound_for_all_shapes(kind, metric, data):
         index.fit(vectors, ids)
         assert len(index) == n and np.array_equal(index.ids, ids)
         vectors_of = dict(zip(ids.tolist(), vectors))
-        assert_sound(index, vectors_of, normal(3, d, seed + 1), k, metric)
-        assert_sound(index, vectors_of, normal(3, d, seed + 2), k, metric, ids[::2])
+        assert_sound(index, vectors_of, scale * normal(3, d, seed + 1), k, metric)
+        assert_sound(index, vectors_of, scale * normal(3, d, seed + 2), k, metric, ids[::2])
         assert_sound(index, vectors_of, normal(0, d, seed), k, metric)
 
 
@@ -265,6 +268,8 @@ def test_bad_arguments_are_named(kind):
         ("vectors", lambda: kind().fit(np.array([[np.nan, 1.0]]))),
         ("vectors", lambda: kind().fit(np.array([[np.inf, 1.0]]))),
         ("vectors", lambda: kind().fit(np.array([[1e300, 1.0]]))),
+        ("vectors", lambda: kind(metric="ip").fit(np.full((1, 3), 3e37))),
+        ("queries", lambda: index.search(np.full((1, 3), -3e37), 1)),
         ("vectors", lambda: kind(metric="cosine").fit(np.zeros((2, 3)))),
         ("vectors", lambda: index.add(normal(2, 4, 0))),
         ("ids", lambda: kind().fit(vectors, np.zeros(10, int))),

@@ -63,3 +63,10 @@ def test_reranking_reaches_the_exact_answer(metric):
         recalls = [knn_recall(index.search(queries, 10).ids, true.ids) for index in indexes]
         assert recalls[0] < recalls[1] < recalls[2] == 1.0
         np.testing.assert_array_equal(indexes[2].search(queries, 10).distances, true.distances)
+
+
+def test_parts_of_four_bits_are_not_more_than_their_sum_has_room_for():
+    for kind in (PQIndex, IVFPQIndex):
+        with pytest.raises(ValueError, match="^parts: expected .* got 1025"):
+            kind(parts=1025, bits=4)
+        assert kind(parts=1025, bits=5).parts == 1025
