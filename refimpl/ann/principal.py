@@ -69,10 +69,8 @@ def choose_axes(queries, vectors, *, near=1, measuring=MEASURING):
     d = vectors.shape[1]
     depths = [depth for depth in DEPTHS if 2 * depth <= d]
     both = np.concatenate([queries, vectors]).astype(np.float64)
-    scale = np.abs(both).max()
-    if not depths or len(vectors) < COLUMNS or scale == 0:
+    if not depths or len(vectors) < COLUMNS or not both.any():
         return None
-    both /= scale  # so that no square overflows
     matrix = principal_axes(both, min(depths[-1], d))
     (q, x), turned = (both[: len(queries)], both[len(queries) :]), both @ matrix
     squares, bias = np.einsum("ij,ij->i", both, both), -0.5 * np.einsum("ij,ij->i", x, x)

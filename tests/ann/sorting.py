@@ -32,13 +32,17 @@ def clouds(draw):
     """Vectors with and without ties, far from the origin, in a line, constant, tiny and huge; queries near them."""
     n, d = draw(st.integers(0, 300)), draw(st.integers(1, 20))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    kind = draw(st.sampled_from(["normal", "grid", "line", "constant", "offset", "tiny", "huge", "few", "shell"]))
+    kinds = ["normal", "grid", "line", "constant", "offset", "across", "tiny", "huge", "few", "shell"]
+    kind = draw(st.sampled_from(kinds))
     x = rng.standard_normal((n + 5, d))
     shell = rng.permuted(np.tile(rng.random(d), (n + 5, 1)), axis=1)  # ties that every rounding breaks
     shell[n:] = shell[n:, :1]  # queries with all coordinates alike
+    across = x + np.where(np.arange(d) == 0, 1e4, 0)  # large norms, small inner products with the queries
+    across[n:, 0] = 1e-3
     x = {
         "normal": x,
         "shell": shell,
+        "across": across,
         "grid": rng.integers(-2, 3, x.shape) + 0.5,
         "line": rng.integers(1, 9, (n + 5, 1)) * np.linspace(1, 2, d),
         "constant": np.full(x.shape, 0.1),

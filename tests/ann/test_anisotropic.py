@@ -54,8 +54,9 @@ SHAPES = {"n": st.integers(1, 40), "d": st.integers(1, 11), "m": st.integers(1, 
 def test_codes_never_raise_the_loss_and_stop_where_no_part_can_lower_it(n, d, m, k, eta, seed):
     y, u, books = problem(n, d, min(m, d), k, seed)
     start = np.random.default_rng(seed).integers(0, k, (n, len(books)), dtype=np.uint8)
-    loss = anisotropic_loss(y, u, decode(start, books, d), eta)
+    loss, given = anisotropic_loss(y, u, decode(start, books, d), eta), start.copy()
     codes = anisotropic_codes(y, u, books, eta, start)
+    np.testing.assert_array_equal(start, given)
     reached = anisotropic_loss(y, u, decode(codes, books, d), eta)
     assert (reached <= loss * (1 + 1e-9) + 1e-9).all()
     again = anisotropic_codes(y, u, books, eta, codes)
@@ -65,6 +66,12 @@ def test_codes_never_raise_the_loss_and_stop_where_no_part_can_lower_it(n, d, m,
                 other = codes.copy()
                 other[:, j] = c
                 assert (anisotropic_loss(y, u, decode(other, books, d), eta) >= reached * (1 - 1e-6) - 1e-6).all()
+
+
+def test_nearly_all_codes_come_to_rest():
+    y, u, books = problem(2000, 12, 6, 8, 0)
+    codes = anisotropic_codes(y, u, books, 5.0)
+    assert (anisotropic_codes(y, u, books, 5.0, codes) == codes).all(1).mean() > 0.995
 
 
 @given(**SHAPES, seed=st.integers(0, 999))

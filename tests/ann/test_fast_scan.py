@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numba import njit
 
 from refimpl.ann import ExactIndex, IVFPQIndex, knn_recall
-from refimpl.ann.byte_shuffle import LANES, LARGEST, make_block_scores, plain_block_scores
+from refimpl.ann.byte_shuffle import LANES, LARGEST, MOST_PARTS, make_block_scores, plain_block_scores
 from refimpl.ann.fast_scan import (
     cut,
     in_lanes,
@@ -44,6 +44,7 @@ def packed_tables(tables):
 
 @pytest.mark.parametrize("width", CALLERS)
 @given(n=st.integers(1, 70), m=st.integers(1, 21), seed=st.integers(0, 2**32 - 1), largest=st.booleans())
+@example(n=40, m=MOST_PARTS, seed=0, largest=True)
 def test_a_block_is_the_sum_of_its_look_ups(width, n, m, seed, largest):
     rng = np.random.default_rng(seed)
     codes = rng.integers(0, 16, (n, m), dtype=np.uint8)
@@ -148,6 +149,36 @@ def test_scan_finds_the_nearest_codes_of_the_probed_lists(n, lists, m, r, seed):
             distances = ((query - decoded) ** 2).sum(1, dtype=np.float64)
             step, _, _ = tables_of(query, codebooks)
             assert distances[own].max() <= distances[others].min() + 2 * m * 0.5 * step + 1e-4
+
+
+@given(
+    n=st.integers(1, 5000), lists=st.integers(1, 3), r=st.integers(1, 60), distinct=st.sampled_from([1, 30, 10**6]),
+    descending=st.booleans(), seed=st.integers(0, 999),
+)  # fmt: skip
+@settings(max_examples=30)
+def test_a_scan_is_a_sort_of_the_scores_also_where_its_buffer_overflows(n, lists, r, distinct, descending, seed):
+    """To the last bit: centroids and queries are whole numbers, so that base(q, list) has no rounding."""
+    rng, m = np.random.default_rng(seed), 3
+    codebooks = rng.standard_normal((m, 16, 2)).astype(np.float32)
+    centroids, queries = (rng.integers(-3, 4, (rows, 2 * m)).astype(np.float32) for rows in (lists, 3))
+    labels, codes = np.sort(rng.integers(0, lists, n)), rng.integers(0, 16, (n, m), dtype=np.uint8)
+    values = (100 * rng.integers(0, distinct, n) / distinct).astype(np.float32)
+    if descending:  # the best come last, and each block moves the limit
+        values = np.sort(values)[::-1]
+    values[rng.random(n) < 0.2] = np.inf
+    starts, packed, lanes = pack_codes(codes, np.searchsorted(labels, np.arange(lists + 1)))
+    biases, rows = in_lanes(values, lanes, len(packed), np.inf), np.arange(n, dtype=np.int32)
+    rows = in_lanes(rows, lanes, len(packed), -1)
+    probes = np.tile(rng.permutation(lists), (3, 1))
+    found = scan_lists((starts, packed, biases, rows), centroids, table_books(codebooks), queries, probes, r)
+    for query, own in zip(queries, found):
+        step, offset, tables = tables_of(query, codebooks)
+        sums = tables[:, [0, 4, 2, 6]].reshape(-1, 16)[np.arange(m), codes].sum(1, dtype=np.int64)
+        base = ((query - centroids[labels]) ** 2).sum(1) + offset
+        scores = sums.astype(np.float32) * step + (base + values)
+        own = own[own >= 0]
+        assert len(set(own)) == len(own) == min(r, np.isfinite(scores).sum())
+        np.testing.assert_array_equal(np.sort(scores[own]), np.sort(scores)[: len(own)])
 
 
 @pytest.mark.parametrize("metric", ["l2", "cosine", "ip"])

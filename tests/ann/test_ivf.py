@@ -1,11 +1,13 @@
 """IVF-Flat: the answer is a sort of what lies in the probed lists, ties at the k-th place included."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from refimpl.ann import ExactIndex, IVFIndex, ivf
+from refimpl.ann import ExactIndex, IVFIndex, ivf, lists
 from refimpl.ann.lists import as_one_list, best_in_lists, make_lists, measure, nearest_centroids
 
 from .sorting import METRICS, by_definition, clouds, sorted_neighbors, unit
@@ -30,10 +32,11 @@ def test_with_all_lists_the_search_is_exact(metric, cloud, k, lists, allowed):
 @settings(max_examples=60)
 @given(
     n=st.integers(1, 250), d=st.integers(1, 20), depth=st.integers(0, 20), n_lists=st.integers(1, 9),
-    probes=st.integers(1, 9), k=st.integers(1, 30), kind=st.sampled_from(["grid", "normal", "far apart"]),
-    seed=st.integers(0, 999),
+    probes=st.integers(1, 9), k=st.integers(1, 30), scores=st.sampled_from([1, lists.SCORES]),
+    kind=st.sampled_from(["grid", "normal", "far apart"]), seed=st.integers(0, 999),
 )  # fmt: skip
-def test_the_best_in_lists_are_a_sort_of_them(n, d, depth, n_lists, probes, k, kind, seed):
+def test_the_best_in_lists_are_a_sort_of_them(n, d, depth, n_lists, probes, k, scores, kind, seed):
+    """scores = 1: the buffer holds those of one task of queries, so that a batch takes several turns."""
     rng = np.random.default_rng(seed)
     vectors, queries = rng.standard_normal((n, d)), rng.standard_normal((70, d))  # more than share one task
     if kind == "grid":
@@ -45,8 +48,9 @@ def test_the_best_in_lists_are_a_sort_of_them(n, d, depth, n_lists, probes, k, k
     labels, ids, center = rng.integers(0, n_lists, n), rng.permutation(3 * n)[:n], vectors[0]
     open_rows = rng.random(n) < 0.8
     probed = np.argsort(rng.random((70, n_lists)), axis=1)[:, :probes]
-    table, lists = (vectors, ids, open_rows), make_lists(vectors - center, labels, n_lists, axes)
-    found = best_in_lists(lists, table, queries, queries - center, probed, k, "l2")
+    table, packed = (vectors, ids, open_rows), make_lists(vectors - center, labels, n_lists, axes)
+    with mock.patch.object(lists, "SCORES", scores):
+        found = best_in_lists(packed, table, queries, queries - center, probed, k, "l2")
     distances = by_definition(vectors, queries, "l2")
     for i in range(70):
         kept = open_rows & np.isin(labels, probed[i])
@@ -74,6 +78,16 @@ def test_measured_distances_are_those_of_the_definition(count, d, metric, seed):
     expected = by_definition(vectors[rows], query[None], METRICS[metric])[0]
     np.testing.assert_array_equal(out[:count], expected[:count])
     assert (out[count:] == 0).all()
+
+
+def test_centroids_lie_where_the_vectors_are():
+    vectors = 100 + np.random.default_rng(0).standard_normal((60, 4)).astype(np.float32)
+    np.testing.assert_allclose(IVFIndex(lists=1).fit(vectors).centroids, vectors.mean(0, keepdims=True), rtol=1e-6)
+    apart = np.concatenate([vectors[:30], vectors[30:] + 50])
+    centroids = IVFIndex(lists=2).fit(apart).centroids
+    means = np.stack([apart[:30].mean(0), apart[30:].mean(0)])
+    np.testing.assert_allclose(centroids[np.argsort(centroids[:, 0])], means, rtol=1e-6)
+    assert IVFIndex(metric="ip", lists=2).fit(apart).centroids.shape == (2, 5)
 
 
 def test_axes_are_used_and_change_nothing(monkeypatch, tmp_path):

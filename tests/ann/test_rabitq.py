@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from refimpl.ann import ExactIndex, RaBitQIndex, knn_recall
+from refimpl.ann.byte_shuffle import QUAD
 from refimpl.ann.rabitq import GROUP, encode, largest_entry, query_tables, random_rotation, signs_of, table_error
 
 METRICS = ["l2", "cosine", "ip"]
@@ -135,6 +136,12 @@ def test_table_sums_are_the_products_with_signs(d, seed, size):
     assert tables.max() <= largest_entry(groups)
 
 
+@given(st.integers(1, 60_000))
+def test_sums_of_entries_stay_within_their_bits(groups):
+    largest = largest_entry(groups)
+    assert largest >= 1 and QUAD * largest < 1 << 8 and groups * largest < 1 << 16
+
+
 def test_rounded_tables_are_unbiased_and_within_their_bound():
     query, groups, trials = normal(1, 20, 3), 5, 4000
     digits = np.arange(groups, dtype=np.uint8)[None] * 3
@@ -152,16 +159,49 @@ def test_rounded_tables_are_unbiased_and_within_their_bound():
 
 @pytest.mark.parametrize("metric", METRICS)
 @settings(max_examples=25, deadline=None)
-@given(st.integers(0, 150), st.integers(1, 9), st.integers(1, 12), st.booleans(), st.integers(0, 999))
-def test_all_lists_and_a_wide_bound_are_an_exact_search(metric, n, d, k, copies, seed):
+@given(
+    st.integers(0, 150), st.integers(1, 20), st.integers(1, 12), st.booleans(), st.sampled_from([7, 1e3]),
+    st.integers(0, 999),
+)  # fmt: skip
+def test_all_lists_and_a_wide_bound_are_an_exact_search(metric, n, d, k, copies, eps0, seed):
+    """Beyond 7 deviations lies one of 10^10."""
     vectors, queries = normal(n, d, seed), normal(5, d, seed + 1)
     if copies and n:
         vectors = vectors[np.random.default_rng(seed).integers(0, min(n, 4), n)]
-    index = structured(RaBitQIndex(metric=metric, lists=7, probes=7, eps0=1e3, seed=seed)).fit(vectors)
+    index = structured(RaBitQIndex(metric=metric, lists=7, probes=7, eps0=eps0, seed=seed)).fit(vectors)
     found, true = index.search(queries, k), ExactIndex(metric=metric).fit(vectors).search(queries, k)
     np.testing.assert_array_equal(found.distances, true.distances)
     if not copies:
         np.testing.assert_array_equal(found.ids, true.ids)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.integers(1, 60), st.integers(1, 6), st.integers(1, 12), st.sampled_from([0, 0.5]), st.booleans(),
+    st.integers(0, 999),
+)  # fmt: skip
+def test_where_codes_are_exact_no_tie_is_lost_to_rounding(n, d, k, eps0, shell, seed):
+    """A list for each vector: residuals are 0, estimates exact but for rounding; whole numbers tie and do not round."""
+    rng = np.random.default_rng(seed)
+    vectors, queries = rng.choice([-1, 1] if shell else [-2, -1, 0, 1, 2], (n, d)), rng.integers(-2, 3, (5, d))
+    vectors, queries = np.concatenate([vectors, -vectors]), np.concatenate([queries, np.zeros((1, d), int)])  # the mean
+    index = structured(RaBitQIndex(lists=2 * n, probes=2 * n, eps0=eps0, seed=seed)).fit(vectors)
+    found, true = index.search(queries, k), ExactIndex().fit(vectors).search(queries, k)
+    np.testing.assert_array_equal(found.ids, true.ids)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(2, 16), st.integers(1, 9), st.integers(0, 999))
+def test_where_only_the_tables_round_their_bound_is_certain(d, k, seed):
+    """Turned vectors of ones and minus ones are their codes; 4 sqrt(G) / 2 steps are no less than G, for G <= 4."""
+    rng = np.random.default_rng(seed)
+    signs = rng.choice([-1.0, 1.0], (30, d))
+    vectors = np.concatenate([signs, -signs]) @ random_rotation(d, np.random.default_rng(seed)).T
+    index = structured(RaBitQIndex(lists=1, probes=1, eps0=4, seed=seed)).fit(vectors)
+    np.testing.assert_allclose(np.abs(index._factors[:, 2]), 0, atol=0.01)  # the spread
+    queries = normal(20, d, seed + 1)
+    found, true = index.search(queries, k), ExactIndex().fit(vectors).search(queries, k)
+    np.testing.assert_array_equal(found.distances, true.distances)
 
 
 @pytest.mark.parametrize("data", ["constant", "line", "one", "none"])

@@ -22,8 +22,9 @@ def structured(index):
 
 
 @given(
-    n=st.integers(1, 60), d=st.integers(1, 8), lists=st.integers(2, 40), weight=st.floats(0, 5), seed=st.integers(0, 99)
-)
+    n=st.integers(1, 60), d=st.integers(1, 8), lists=st.integers(2, 40), weight=st.floats(0, 5) | st.just(1e3),
+    seed=st.integers(0, 99),
+)  # fmt: skip
 @settings(max_examples=40)
 def test_second_list_has_the_least_loss(n, d, lists, weight, seed):
     x, centroids = normal(n, d, seed), normal(lists, d, seed + 1)
