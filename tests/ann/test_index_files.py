@@ -87,6 +87,7 @@ def test_a_loaded_index_is_the_saved_one_mapped_and_the_file_never_changes(kind,
         for one in (index, again):
             one.add(normal(20, 4, 3))
             one.remove(one.ids[5:99:7])
+    kind.load(path)._vectors[:] = 0
     assert path.read_bytes() == written
 
 

@@ -70,3 +70,15 @@ def test_parts_of_four_bits_are_not_more_than_their_sum_has_room_for():
         with pytest.raises(ValueError, match="^parts: expected .* got 1025"):
             kind(parts=1025, bits=4)
         assert kind(parts=1025, bits=5).parts == 1025
+
+
+@pytest.mark.parametrize("bits", [4, 5])
+def test_a_rotation_finds_more_with_codes_as_long(bits):
+    x = np.random.default_rng(5).standard_normal((3040, 8)) * [8, 8, 1, 1, 0.1, 0.1, 0.1, 0.1]
+    vectors, queries, recalls = x[:3000], x[3000:], []
+    true = ExactIndex().fit(vectors).search(queries, 10).ids
+    for rotation in ("none", "opq"):
+        index = IVFPQIndex(lists=4, probes=4, parts=4, bits=bits, rotation=rotation, rerank=10).fit(vectors)
+        index._scan_limit = lambda: 0
+        recalls.append(knn_recall(index.search(queries, 10).ids, true))
+    assert recalls[0] < recalls[1]

@@ -31,12 +31,14 @@ def ticking(durations):
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(1, 6)), min_size=1, max_size=20))
 def test_the_curve_holds_exactly_the_points_that_none_beats(pairs):
-    points = [Point({"ef": i}, recall / 6, float(rate)) for i, (recall, rate) in enumerate(pairs)]
+    points = [Point({"ef": -i}, recall / 6, float(rate)) for i, (recall, rate) in enumerate(pairs)]
     curve = pareto(points)
     expected = {
         p[1:] for p in points if not any(q[1] >= p[1] and q[2] >= p[2] and q[1:] != p[1:] for q in points)
     }  # fmt: skip
     assert [p[1:] for p in curve] == sorted(expected)
+    for p in curve:  # of equal ones that with the smaller parameters
+        assert p.parameters["ef"] == min(q.parameters["ef"] for q in points if q[1:] == p[1:])
 
 
 @pytest.mark.parametrize("metric", ["l2", "cosine", "ip"])
@@ -55,7 +57,7 @@ def test_recall_is_that_of_an_exact_search_among_the_live_vectors(metric):
 
 def test_the_fastest_that_reaches_the_target_is_set_by_the_median_and_saved(tmp_path):
     index, queries = fitted(), normal(50, 8, 1)
-    rounds = [1, 9, 3, 2, 1, 1, 3, 2, 1, 9, 3, 2]  # medians 1, 9, 3, 2: forty probes are made to seem cheap
+    rounds = [1, 9, 3, 2, 1, 1, 3, 2, 99, 9, 3, 2]  # medians 1, 9, 3, 2: forty probes are made to seem cheap
     best, curve = tune(index, queries, 0.5, budgets=PROBES, clock=ticking(rounds))
     recall_of_one = curve[0].recall
     assert [p.parameters["probes"] for p in curve] == [1, 40] and [p.rate for p in curve] == [50, 25]
@@ -63,6 +65,8 @@ def test_the_fastest_that_reaches_the_target_is_set_by_the_median_and_saved(tmp_
     assert index.probes == best.parameters["probes"]
     index.save(tmp_path / "index")
     assert IVFIndex.load(tmp_path / "index").probes == best.parameters["probes"]
+    just, _ = tune(index, queries, recall_of_one, budgets=PROBES, clock=ticking(rounds))
+    assert just == curve[0]  # to reach the target is enough
 
 
 def test_a_target_out_of_reach_names_the_best_and_changes_nothing():
