@@ -12,8 +12,8 @@ BLOCK_K steps at a time, so that its part of B (128 KiB in float32) and of A (64
 """
 
 import numpy as np
-from numba import njit, prange
 
+from .kernels import in_threads, inner, kernel
 from .microkernel import ROWS, columns_of, pack_panels, tile_product
 
 BLOCK_ROWS = -(-64 // ROWS) * ROWS
@@ -42,12 +42,13 @@ def matrix_product(a, b, panels=None):
     edge = np.zeros((ROWS, k), a.dtype)  # the last rows, filled up: a tile reads ROWS of them
     edge[: m - whole] = a[whole:]
     c = np.empty((-(-m // ROWS) * ROWS, len(panels) * panels.shape[2]), a.dtype)
-    multiply = _in_one_thread if m * n * k < SMALL else _in_parallel
-    multiply(stored, row_stride, step_stride, edge, whole, panels, c)
+    tasks = -(-len(c) // BLOCK_ROWS) * -(-len(panels) // BLOCK_PANELS)
+    arguments = stored, row_stride, step_stride, edge, whole, panels, c
+    in_threads(tasks, _multiply, *arguments, at_least=tasks if m * n * k < SMALL else 1)
     return np.ascontiguousarray(c[:m, :n])
 
 
-@njit(cache=True)
+@inner
 def _task(task, a, a_row, a_step, edge, whole, panels, c):
     """Fill the block of c that belongs to `task`: blocks are counted along the columns first."""
     n_panels, k, columns = panels.shape
@@ -67,18 +68,8 @@ def _task(task, a, a_row, a_step, edge, whole, panels, c):
                     tile_product(edge, p, k, 1, panels, b_at, c, at, c.shape[1], steps, p > 0)
 
 
-@njit(cache=True)
-def _tasks(panels, c):
-    return -(-len(c) // BLOCK_ROWS) * -(-len(panels) // BLOCK_PANELS)
-
-
-@njit(cache=True)
-def _in_one_thread(a, a_row, a_step, edge, whole, panels, c):
-    for task in range(_tasks(panels, c)):
-        _task(task, a, a_row, a_step, edge, whole, panels, c)
-
-
-@njit(cache=True, parallel=True)
-def _in_parallel(a, a_row, a_step, edge, whole, panels, c):
-    for task in prange(_tasks(panels, c)):
+@kernel
+def _multiply(first, last, a, a_row, a_step, edge, whole, panels, c):
+    """The tasks first to last - 1."""
+    for task in range(first, last):
         _task(task, a, a_row, a_step, edge, whole, panels, c)

@@ -19,6 +19,7 @@ difference |x|^2 - |x1|^2, off by some d 2^-53 |x|^2; its root then by less than
 
 import numpy as np
 
+from ..matrix_product import matrix_product
 from ..microkernel import COLUMNS
 
 DEPTHS = (8, 16, 24, 32, 48, 64, 96, 128)
@@ -33,14 +34,15 @@ MEASURING = 8000  # what measuring one pair costs, in its share of a step: 1,000
 def project(x, axes):
     """x (n, d) float32, axes (d, depth) float64 with orthonormal columns -> (x1, |x2|), (n, depth + 1) float32.
 
-    Axes None: x itself, which bounds its inner products as well.
+    Axes None: x itself, which bounds its inner products as well. Not by `@`: a BLAS library's threads go on spinning
+    after a product, and the kernels that come next would have one core less.
     """
     if axes is None:
         return x
     out = np.empty((len(x), axes.shape[1] + 1), np.float32)
     for start in range(0, len(x), SAMPLE):  # so that no float64 copy of all x stands in memory
         part = x[start : start + SAMPLE].astype(np.float64)
-        first = part @ axes
+        first = matrix_product(part, axes)
         rest = np.einsum("ij,ij->i", part, part) - np.einsum("ij,ij->i", first, first)
         out[start : start + SAMPLE, :-1] = first
         out[start : start + SAMPLE, -1] = np.sqrt(np.maximum(rest, 0))
