@@ -55,6 +55,7 @@ INDEXES = {
     "exact": "ExactIndex",
     "ivf": "IVFIndex",
     "pq": "IVFPQIndex, 4 bits",
+    "kdtree": "KDTreeIndex, 200,000 x 8",
     "rp-forest": "RPForestIndex",
     "lsh": "LSHIndex",
     "hamming": "HammingIndex",

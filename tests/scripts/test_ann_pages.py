@@ -1,0 +1,97 @@
+"""The tables of docs/ann-*.md: rows come from the records, and nothing else on a page changes."""
+
+import importlib
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from refimpl.ann import HNSWIndex, RPForestIndex
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = ROOT / "scripts"
+
+
+@pytest.fixture
+def script(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    return importlib.import_module
+
+
+def test_tables_are_replaced_and_the_rest_stays(script):
+    replace = script("ann_tables").replace_table
+    page = "# Title\n\n| a | b |\n| --- | --- |\n| old | 1 |\n| old | 2 |\n\ntext\n| a | c |\n"
+    assert replace(page, "| a | b |", ["| new | 3 |"]) == page.replace("| old | 1 |\n| old | 2 |", "| new | 3 |")
+    assert replace(replace(page, "| a | b |", []), "| a | b |", ["| old | 1 |", "| old | 2 |"]) == page
+    with pytest.raises(ValueError, match="header"):
+        replace(page, "| x |", [])
+
+
+def test_tables_of_the_pages_come_from_the_records(script, tmp_path, monkeypatch):
+    module = script("ann_tables")
+    docs = tmp_path / "docs"
+    shutil.copytree(ROOT / "docs", docs, ignore=shutil.ignore_patterns("*.png"))
+    path = docs / "results" / "benchmark_ann.json"
+    record = json.loads(path.read_text())
+    contender = next(c for c in record["contenders"] if c["name"] == "ScaNNIndex")
+    contender["points"] = [{"setting": 1, "recall": 0.97, "rate": 123456.0}]
+    path.write_text(json.dumps(record))
+    monkeypatch.setattr(sys, "argv", ["ann_tables.py", "--docs", str(docs)])
+    module.main()
+    for page in ("ann-scann.md", "ann-comparison.md"):
+        line = next(
+            line for line in (docs / page).read_text().splitlines() if "ScaNNIndex" in line and "123,456" in line
+        )
+        assert "not reached" in line
+    before = {page: page.read_text() for page in docs.glob("*.md")}
+    module.main()
+    assert before == {page: page.read_text() for page in docs.glob("*.md")}
+
+
+def test_a_goal_is_judged_by_its_least_ratio(script):
+    module = script("ann_tables")
+    rows = [{"work": name, "ratio": goal} for name, goal, _ in module.ASKED]
+    assert all(line.endswith("reached |") for line in module.goal_rows(rows))
+    name = module.ASKED[0][0]
+    rows += [{"work": f"{name}, isotropic", "ratio": 0.1}, {"work": name, "ratio": None}]
+    assert "reached" in module.goal_rows(rows)[0]
+    assert "missed" in module.goal_rows([*rows, {"work": name, "ratio": 1.3}])[0]
+    assert "below" in module.goal_rows([*rows, {"work": name, "ratio": 1.1}])[0]
+
+
+def test_a_walk_in_python_finds_what_the_search_finds(script):
+    rng = np.random.default_rng(0)
+    points, queries = rng.standard_normal((2, 400, 6)).astype(np.float32)
+    index = HNSWIndex(links=4, ef_build=20).fit(points)
+    for ef in (10, 20):
+        index.ef = ef
+        found = index.search(queries[:20], 10).ids
+        for query, ids in zip(queries, found):
+            walk = script("ann_pictures").walk(index, query, ef)
+            assert index._order[walk.kept[:10]].tolist() == ids.tolist()
+            assert set(walk.kept) <= walk.measured
+
+
+def test_the_leaves_met_hold_what_the_search_finds(script):
+    rng = np.random.default_rng(0)
+    points, queries = rng.standard_normal((2, 2000, 6)).astype(np.float32)
+    index = RPForestIndex(trees=3, leaf_size=16, max_leaves=8).fit(points)
+    for query, ids in zip(queries[:20], index.search(queries[:20], 10).ids):
+        met = script("ann_floors").leaves_met(index, query, 8)
+        assert set(ids.tolist()) <= met and len(met) <= 8 * 16
+        nearest = sorted(met, key=lambda row: float(((points[row] - query) ** 2).sum()))
+        assert nearest[:10] == ids.tolist()
+
+
+def test_a_page_is_drawn_from_the_records(script, tmp_path, monkeypatch):
+    for name in ("benchmark_ann.json", "benchmark_ann_trees.json"):
+        shutil.copy(ROOT / "docs" / "results" / name, tmp_path)
+    monkeypatch.setattr(sys, "argv", ["plot_ann_pages.py", "--results", str(tmp_path), "--only", "hamming"])
+    script("plot_ann_pages").main()
+    for name in ("ann_hamming.png", "ann_hamming_curve.png"):
+        assert 1000 < (tmp_path / name).stat().st_size < 150_000
+    shown = json.loads((tmp_path / "ann_pages.json").read_text())["results"]["hamming"]
+    assert 0 < shown["deviation in bits"] < shown["binomial"]
