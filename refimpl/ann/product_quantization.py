@@ -29,7 +29,7 @@ from ..kernels import in_threads, kernel
 from ..matrix_product import matrix_product
 from ..validation import check_choice, check_integer
 from .byte_shuffle import MOST_PARTS
-from .candidates import dot, offer, squared_distance
+from .candidates import offer, squared_distance
 from .fast_scan import in_lanes, open_biases, pack_codes, scan_lists, table_books
 from .ivf import as_one_list, coarse_centroids, nearest_centroids, until_enough
 from .kmeans import assign, group_by_label, kmeans
@@ -100,15 +100,19 @@ def train_rotation(x, m, bits, seed, rounds=8):
 
 @kernel
 def _scan_codes(
-    first, last, starts, codes, term2, code_rows, open_rows, centroids, codebooks, queries, probes, found, squared
+    first, last, starts, codes, term2, code_rows, open_rows, centroids, books, queries, probes, found, squared
 ):
     """`scan_codes` for the queries first to last - 1. OUT found (n, r) = -1, squared (n, r) = inf."""
-    m, size, width = codebooks.shape
+    m, width, size = books.shape
+    table = np.empty((m, size), np.float32)
     for i in range(first, last):
-        query, table = queries[i], np.empty((m, size), np.float32)
-        for j in range(m):
+        query = queries[i]
+        for j in range(m):  # -2 q.c of all entries c at once, coordinate by coordinate: whole vectors
             for c in range(size):
-                table[j, c] = -2 * dot(query[j * width : (j + 1) * width], codebooks[j, c])
+                table[j, c] = 0
+            for t in range(width):
+                for c in range(size):
+                    table[j, c] += query[j * width + t] * books[j, t, c]
         for list_ in probes[i]:
             if list_ < 0:
                 continue
@@ -121,13 +125,19 @@ def _scan_codes(
                     offer(squared[i], found[i], total, code_rows[at])
 
 
-def scan_codes(starts, codes, term2, code_rows, open_rows, centroids, codebooks, queries, probes, r):
+def scan_books(codebooks):
+    """codebooks (m, size, width) -> (m, width, size) float32, -2 times each, as `scan_codes` takes them."""
+    return np.ascontiguousarray(-2 * codebooks.transpose(0, 2, 1), np.float32)
+
+
+def scan_codes(starts, codes, term2, code_rows, open_rows, centroids, books, queries, probes, r):
     """The r nearest codes in the probed lists -> rows, squared distances (n, r); -1, inf for none.
 
-    queries (n, m width) padded as the codebooks; centroids (lists, m width) likewise; probes (n, any), -1 for none.
+    books from `scan_books`; queries (n, m width) padded as the codebooks; centroids (lists, m width) likewise;
+    probes (n, any), -1 for none.
     """
     found, squared = np.full((len(queries), r), -1, np.int64), np.full((len(queries), r), np.inf, np.float32)
-    arguments = starts, codes, term2, code_rows, open_rows, centroids, codebooks, queries, probes, found, squared
+    arguments = starts, codes, term2, code_rows, open_rows, centroids, books, queries, probes, found, squared
     in_threads(len(queries), _scan_codes, *arguments, at_least=4)
     return found, squared
 
@@ -200,7 +210,7 @@ class IVFPQIndex(ReorderedIndex):
         super()._changed()
         m = len(self._codebooks)
         self._centroid_list, self._padded_centroids = as_one_list(self._centroids), padded(self._centroids, m)
-        self._books = table_books(self._codebooks) if self._in_blocks() else self._codebooks
+        self._books = (table_books if self._in_blocks() else scan_books)(self._codebooks)
 
     def _scan_limit(self):
         return max(self.rerank, self._built * self.probes // len(self._centroids))

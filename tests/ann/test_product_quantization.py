@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from refimpl.ann import ExactIndex, IVFPQIndex, PQIndex, knn_recall
-from refimpl.ann.product_quantization import decode, encode, scan_codes, split, train_codebooks, train_rotation
+from refimpl.ann.product_quantization import (
+    decode,
+    encode,
+    scan_books,
+    scan_codes,
+    split,
+    train_codebooks,
+    train_rotation,
+)
 
 
 def error(x, m, bits, rotation=None):
@@ -47,7 +55,9 @@ def test_three_terms_are_the_distance_to_the_decoded_vector():
     expected = ((own[:, None] - (index._centroids[labels] + residuals)) ** 2).sum(2)
     lists = index._starts, index._codes, index._term2, index._code_rows
     probes = np.tile(np.arange(7), (5, 1))
-    _, squared = scan_codes(*lists, np.ones(300, bool), index._centroids, index._codebooks, own, probes, 300)
+    _, squared = scan_codes(
+        *lists, np.ones(300, bool), index._centroids, scan_books(index._codebooks), own, probes, 300
+    )
     np.testing.assert_allclose(squared, np.sort(expected, 1), rtol=1e-4, atol=1e-4)
 
 
