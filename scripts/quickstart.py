@@ -324,7 +324,7 @@ def run(args, stages):
 
 
 EMBEDDING = 128  # dimensions
-STEPS = 200  # of the synthetic catalogue's training: two slow cores take less than a minute
+STEPS = 320  # of the synthetic catalogue's training: two slow cores take less than a minute
 SHOWN = 10  # results a query on the page
 
 
