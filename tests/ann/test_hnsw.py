@@ -1,6 +1,6 @@
 """The graph: its sums, its links, its layers and its walks, against what the paper's words say.
 
-What every index must do (sound results, filters, files, any sequence of changes) is in test_tree_indexes.py.
+What every index must do (sound results, filters, files, any sequence of changes) is in test_all_indexes.py.
 """
 
 import numpy as np
@@ -167,3 +167,14 @@ def test_a_walk_that_meets_too_few_is_completed_by_a_scan():
 def test_bad_settings_are_named(name, value):
     with pytest.raises(ValueError, match=f"^{name}: expected .* got "):
         HNSWIndex(**{name: value})
+
+
+def test_the_walk_finds_nothing_that_was_removed():
+    x = np.random.default_rng(3).standard_normal((3000, 8)).astype(np.float32)
+    index = HNSWIndex(links=8, ef=40).fit(x)
+    first = index.search(x[:50], 5).ids
+    gone = np.unique(first)
+    assert len(x) - len(gone) > index._scan_limit()  # it walks
+    index.remove(gone)
+    after = index.search(x[:50], 5).ids
+    assert not np.isin(after, gone).any() and (after >= 0).all()
