@@ -59,6 +59,8 @@ class SearchTable(NamedTuple):
 
 
 class SearchLog(NamedTuple):
+    """Who searched for what and what came of it: the book's tables, and the searches that join them."""
+
     images: ImageTable
     users: UserTable
     searches: SearchTable

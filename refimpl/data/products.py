@@ -17,12 +17,15 @@ import numpy as np
 
 
 class Part(NamedTuple):
+    """One shape of a product; a product is a list of them, painted in order."""
+
     outline: np.ndarray  # (k, 2) points (x, y) in the unit square
     material: str  # "body", "trim", or a key of rendering.MATERIALS
     width: float = 0.0  # 0: the outline is filled; else it is a line of this width with round ends
 
 
 def points(*pairs):
+    """Pairs (x, y) as an outline, (k, 2) float64."""
     return np.array(pairs, np.float64)
 
 
