@@ -5,6 +5,7 @@ import http.server
 import io
 import tarfile
 import threading
+import urllib.request
 import zipfile
 
 import numpy as np
@@ -59,6 +60,7 @@ def server():
 def own_folders(tmp_path, monkeypatch):
     for variable in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(urllib.request, "_opener", None)  # urlopen keeps the proxies of the process's first call
     monkeypatch.setenv("REFIMPL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("REFIMPL_DATA", str(tmp_path / "data"))
     (tmp_path / "data").mkdir()

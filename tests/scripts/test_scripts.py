@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -198,6 +199,7 @@ def test_wrong_arguments_end_in_one_line(wrong_files, tmp_path, monkeypatch, cap
     monkeypatch.setenv("REFIMPL_CACHE", str(tmp_path))
     for scheme in ("http", "https"):
         monkeypatch.setenv(f"{scheme}_proxy", "http://127.0.0.1:9")
+    monkeypatch.setattr(urllib.request, "_opener", None)  # it would keep these proxies for the tests that follow
     monkeypatch.setattr(os, "cpu_count", lambda: 1)  # quickstart starts no other processes then
     filled = [argument.replace("{tmp}", str(wrong_files)) for argument in arguments]
     monkeypatch.setattr(sys, "argv", [f"{script}.py", *filled])
