@@ -9,11 +9,15 @@ PRODUCTS, OPERATIONS = 3, 2
 
 
 def multiply_adds(params, size):
-    """Of one picture of size x size forwards, through parameters of `refimpl.nn.resnet_init` or `cnn_init`."""
-    total = params["head/weight"].size
+    """Of one picture of size x size forwards, through parameters of resnet_init, cnn_init or whitened_init.
+
+    The fixed first layer of the last one has no parameters, and does not count.
+    """
+    side_of = side if "head/weight" in params else side_whitened
+    total = params["head/weight"].size if "head/weight" in params else 0
     for name, weight in params.items():
         if weight.ndim == 4:
-            total += weight.size * side(name, size) ** 2
+            total += weight.size * side_of(name, size) ** 2
     return total
 
 
@@ -23,6 +27,11 @@ def side(name, size):
         return size >> int(name.split("/")[0].removeprefix("conv"))
     stage = int(name.split("/")[0].removeprefix("stage")) if name.startswith("stage") else 0
     return -(-size // 2**stage)
+
+
+def side_whitened(name, size):
+    """The same for the network of `whitened_init`: its first layer takes a pixel off, every other one halves after."""
+    return (size - 1) >> ((int(name.split("/")[0].removeprefix("conv")) + 1) // 2)
 
 
 def training_cost(params, size, pictures, forwards_only=0):

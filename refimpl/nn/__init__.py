@@ -7,6 +7,7 @@
     softmax         softmax  log_softmax
     dense           linear  l2_normalize  dropout  mlp_init  mlp
     encoder         cnn_init  cnn  resnet_init  resnet
+    whitened        patch_whitening  whitened_init  whitened  whitened_embedder: a network for few passes
     inference       fold_batch_norm  cnn_inference  resnet_inference  cnn_embedder  resnet_embedder
     optimizers      sgd  adam  adamw  lars  rmsprop  adagrad  clip_gradients
     schedules       warmup_schedule  cosine_schedule  one_cycle_schedule  step_schedule
@@ -41,6 +42,7 @@ from .pretrained import Pretrained, pretrained, save_pretrained
 from .regularization import entropy_penalty, l1_penalty, l2_penalty
 from .schedules import cosine_schedule, one_cycle_schedule, step_schedule, warmup_schedule
 from .softmax import log_softmax, softmax
+from .whitened import patch_whitening, whitened, whitened_embedder, whitened_init
 
 __all__ = [
     "GradientErrors",
@@ -80,6 +82,7 @@ __all__ = [
     "mlp",
     "mlp_init",
     "one_cycle_schedule",
+    "patch_whitening",
     "pretrained",
     "relu",
     "resnet",
@@ -95,4 +98,7 @@ __all__ = [
     "step_schedule",
     "tanh",
     "warmup_schedule",
+    "whitened",
+    "whitened_embedder",
+    "whitened_init",
 ]

@@ -22,13 +22,10 @@ widths=(64, 128, 256, 512), blocks=2 is the CIFAR ResNet-18 (11.2 million parame
 import numpy as np
 
 from ..validation import check_array, check_integer
-from .activation import relu
-from .convolution import conv2d
 from .dense import linear
-from .fused import conv_norm_relu, conv_norm_relu_pool
 from .inference import check_images, norm_of, residual_blocks
-from .normalization import batch_norm
-from .pooling import global_avg_pool, max_pool2d
+from .layers import conv_layer, conv_pool_layer
+from .pooling import global_avg_pool
 
 
 def resnet_init(*, widths=(32, 64, 128), blocks=1, embedding=64, seed, channels=3, dtype=np.float32):
@@ -81,7 +78,7 @@ def resnet(params, state, images, *, training):
 
     def layer(x, conv, *, stride=1, padding=1, activate=True, shortcut=None, need_dx=True):
         norm = norm_of(conv)
-        x, layer_pullback, statistics = _conv_norm_relu(
+        x, layer_pullback, statistics = conv_layer(
             x, params[f"{conv}/weight"], params[f"{norm}/gamma"], params[f"{norm}/beta"],
             (state[f"{norm}/mean"], state[f"{norm}/variance"]), training=training,
             stride=stride, padding=padding, activate=activate, shortcut=shortcut, need_dx=need_dx,
@@ -163,7 +160,7 @@ def cnn(params, state, images, *, training):
     for i in range(layers):
         if min(x.shape[1:3]) < 2:
             raise ValueError(f"images: expected {2**layers} x {2**layers} pixels or more, got shape {images.shape}")
-        x, pullback, statistics = _conv_norm_relu_pool(
+        x, pullback, statistics = conv_pool_layer(
             x, params[f"conv{i}/weight"], params[f"norm{i}/gamma"], params[f"norm{i}/beta"],
             (state[f"norm{i}/mean"], state[f"norm{i}/variance"]), training=training, need_dx=i > 0,
         )  # fmt: skip
@@ -186,34 +183,3 @@ def cnn(params, state, images, *, training):
         return {name: gradients[name] for name in params}
 
     return embeddings, pullback, state
-
-
-def _conv_norm_relu(
-    x, weight, gamma, beta, running, *, training, stride=1, padding=1, activate=True, shortcut=None, need_dx=True
-):
-    """One layer: fused in training; with frozen statistics, the plain operations that define it."""
-    if training:
-        return conv_norm_relu(
-            x, weight, gamma, beta, running,
-            stride=stride, padding=padding, activate=activate, shortcut=shortcut, need_dx=need_dx,
-        )  # fmt: skip
-    z, conv_pullback = conv2d(x, weight, stride=stride, padding=padding)
-    z, norm_pullback, running = batch_norm(z, gamma, beta, *running, training=False)
-    z = z if shortcut is None else z + shortcut
-    y, relu_pullback = relu(z) if activate else (z, lambda dy: dy)
-
-    def pullback(dy):
-        d = relu_pullback(dy)
-        dz, dgamma, dbeta = norm_pullback(d)
-        dx, dweight, _ = conv_pullback(dz)
-        return dx, dweight, dgamma, dbeta, None if shortcut is None else d
-
-    return y, pullback, running
-
-
-def _conv_norm_relu_pool(x, weight, gamma, beta, running, *, training, need_dx):
-    if training:
-        return conv_norm_relu_pool(x, weight, gamma, beta, running, need_dx=need_dx)
-    y, layer_pullback, running = _conv_norm_relu(x, weight, gamma, beta, running, training=False)
-    y, pool_pullback = max_pool2d(y, 2)
-    return y, lambda dy: layer_pullback(pool_pullback(dy))[:4], running

@@ -23,11 +23,12 @@ from .winograd_inference import winograd_layer
 
 
 def fold_batch_norm(params, state, *, eps=1e-5):
-    """Parameters for inference: of every "conv" with a "norm", weight' and bias' (see above); everything else as it is.
+    """Parameters for inference: of every "conv" with a "norm", weight' and bias' (see above); everything else as it is,
+    what the state has beside the statistics of norms included.
 
     "stem/conv/weight" with "stem/norm/gamma", ... becomes "stem/conv/weight" and "stem/conv/bias".
     """
-    folded = {name: value for name, value in params.items() if "norm" not in name}
+    folded = {name: value for name, value in {**params, **state}.items() if "norm" not in name}
     for name, weight in params.items():
         conv = name.removesuffix("/weight")
         norm = norm_of(conv)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from refimpl.nn import cnn_init, gradient_check, pretrained, resnet_init
+from refimpl.nn import cnn_init, gradient_check, pretrained, resnet_init, whitened_init
 
 from .tiny_data import write_public_data
 
@@ -256,7 +256,7 @@ def test_omniglot_one_shot(run, tmp_path):
 
 @pytest.mark.parametrize("size", [24, 32, 17])
 def test_multiply_adds(script, size):
-    """Against the sum written out for both networks: side^2 kernel^2 c_in c_out of each convolution, and the head."""
+    """Against the sum written out for each network: side^2 kernel^2 c_in c_out of each convolution, and the head."""
     count = script("arithmetic").multiply_adds
     params, _ = resnet_init(widths=(4, 6), blocks=2, embedding=5, seed=0)
     half = (size + 1) // 2
@@ -265,3 +265,6 @@ def test_multiply_adds(script, size):
     assert count(params, size) == stem + stage0 + stage1 + 6 * 5
     params, _ = cnn_init(widths=(4, 6), embedding=5, size=(size, size), seed=0)
     assert count(params, size) == size**2 * 27 * 4 + (size // 2) ** 2 * 9 * 4 * 6 + (size // 4) ** 2 * 6 * 5
+    params, _ = whitened_init(np.random.default_rng(0).random((2, 8, 8, 3), np.float32), widths=(4, 6), seed=0)
+    sides = size - 1, (size - 1) // 2, (size - 1) // 2, (size - 1) // 4
+    assert count(params, size) == 9 * sum(s**2 * m for s, m in zip(sides, (24 * 4, 4 * 4, 4 * 6, 6 * 6)))

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from refimpl.nn import load_checkpoint
-from refimpl.training import classification, moco, simclr, supervised_contrastive, train, triplet
+from refimpl.nn import load_checkpoint, whitened_init
+from refimpl.training import airbench, classification, moco, simclr, supervised_contrastive, train, triplet
 
-from .small import CLASSES, assert_same_bits, draw_labelled, draw_pairs, encoder
+from .small import CLASSES, PROTOTYPES, assert_same_bits, draw_labelled, draw_pairs, encoder
 
 METHODS = {
     "simclr": lambda **loop: simclr(draw_pairs, *encoder(), **loop),
@@ -14,6 +14,12 @@ METHODS = {
     "supervised_contrastive": lambda **loop: supervised_contrastive(draw_labelled, *encoder(), **loop),
     "triplet": lambda **loop: triplet(draw_labelled, *encoder(), **loop),
     "classification": lambda **loop: classification(draw_labelled, *encoder(), classes=CLASSES, **loop),
+    "airbench": lambda **loop: airbench(
+        lambda rng, step: draw_labelled(rng),
+        *whitened_init(PROTOTYPES, widths=(8, 16), seed=0),
+        classes=CLASSES,
+        **loop,
+    ),
 }
 
 
