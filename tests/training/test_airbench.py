@@ -90,6 +90,36 @@ def test_it_learns_and_leaves_alone_what_it_should():
     assert not trained.head["bias"].any()
 
 
+def test_the_training_is_the_plain_loop():
+    """Eleven steps written out: two groups of Nesterov SGD, the triangle, and the slow copy after steps 5 and 10."""
+    (params, state), rng, n = network(), np.random.default_rng(4), 11
+    found = airbench(
+        draw, params, state, classes=CLASSES, steps=n, learning_rate=4.0, weight_decay=0.1, momentum=0.8,
+        label_smoothing=0.3, rise=0.4, seed=4,
+    )  # fmt: skip
+    weight = np.random.default_rng(4).uniform(-0.25, 0.25, (16, CLASSES)).astype(np.float32)
+    fast = {**params, "head": weight}
+    slow, velocity = dict(fast), {name: 0.0 for name in fast}
+    for k in range(n):
+        x, labels = draw(rng, k)
+        params, head = {name: fast[name] for name in params}, {"weight": fast["head"], "bias": np.zeros(CLASSES, "f4")}
+        _, dparams, dhead, state = airbench_step(params, head, state, x, labels, label_smoothing=0.3)
+        share = k / n
+        rate = 4.0 * len(x) / 1024 * (0.2 + 0.8 * share / 0.4 if share < 0.4 else 1 - 0.93 * (share - 0.4) / 0.6)
+        for name, gradient in {**dparams, "head": dhead["weight"]}.items():
+            faster = {"gamma": 0, "beta": 64}.get(name.split("/")[-1], 1)
+            slope = gradient + (0.1 / faster if faster else 0) * fast[name]
+            velocity[name] = 0.8 * velocity[name] + slope
+            fast[name] = (fast[name] - rate * faster * (slope + 0.8 * velocity[name])).astype(np.float32)
+        if k in (4, 9):
+            keep = 0.95**5 * share**3
+            slow = {name: (keep * slow[name] + (1 - keep) * p).astype(np.float32) for name, p in fast.items()}
+            fast = dict(slow)
+    for name in params:
+        np.testing.assert_allclose(found.params[name], slow[name], rtol=2e-3, atol=2e-3, err_msg=name)
+    np.testing.assert_allclose(found.head["weight"], slow["head"] / 9, rtol=2e-3, atol=2e-4)
+
+
 def test_each_step_draws_its_own_batch():
     steps = []
 
