@@ -236,7 +236,8 @@ def compiling_meanwhile(args, stages):
     """Let two other processes compile into Numba's cache while the body makes or reads the pictures, which needs none.
 
     A compiled kernel and one from the cache give the same bits, so this saves time only; where it fails, the stages
-    compile for themselves.
+    compile for themselves. -P: the current folder is not searched for the package, as in this process; the cache goes
+    by a file's path.
     """
     few = args.data == "synthetic" and args.items <= FEW_ITEMS
     if few or os.cpu_count() == 1:
@@ -245,7 +246,7 @@ def compiling_meanwhile(args, stages):
     start = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import quickstart; quickstart."
     nowhere = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     calls = [f"{trial}({args.data!r})" for trial in ("try_training", "try_search")]
-    trials = [subprocess.Popen([sys.executable, "-c", start + call], **nowhere) for call in calls]
+    trials = [subprocess.Popen([sys.executable, "-P", "-c", start + call], **nowhere) for call in calls]
     try:
         yield
         with stages.stage("compilation, the rest of it"):
