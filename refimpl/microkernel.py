@@ -59,6 +59,7 @@ def make_tile_product(rows, vector_bytes):
 
     @intrinsic
     def tile_product(typing, a, a_at, a_row, a_step, b, b_at, c, c_at, c_row, k, accumulate):
+        """C (+)= A B for one tile; A by strides, B a panel of rows in a row."""
         index = types.intp
         signature = types.void(a, index, index, index, b, index, c, index, index, index, types.boolean)
 
@@ -88,6 +89,7 @@ def make_gathered_tile_product(rows, vector_bytes):
     def gathered_tile_product(
         typing, a, row_offsets, rows_at, step_offsets, steps_at, b, b_at, b_row, c, c_at, c_row, k, accumulate
     ):
+        """The same with A at row_offsets[i] + step_offsets[p]: no matrix need exist."""
         index = types.intp
         signature = types.void(
             a, row_offsets, index, step_offsets, index, b, index, index, c, index, index, index, types.boolean

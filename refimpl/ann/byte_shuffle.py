@@ -101,6 +101,7 @@ def make_block_scores(width):
 
     @intrinsic
     def block_scores(typing, codes, at, tables, quads, scale, base, biases, bias_at, limit, out):
+        """Scores of a block of codes, written to `out`; one bit for each that is below `limit`."""
         index, real = types.intp, types.float32
         signature = types.uint64(codes, index, tables, index, real, real, biases, index, real, out)
 

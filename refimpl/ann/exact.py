@@ -158,6 +158,7 @@ class Packed:
 
 
 def _frame(vectors, metric):
+    """(center, axes) in which the vectors are compared; axes are None where there are too few to judge by."""
     center = np.zeros(vectors.shape[1], np.float32)
     if metric != IP and len(vectors):
         center = vectors.mean(0, dtype=np.float64).astype(np.float32)
@@ -190,6 +191,7 @@ class ExactIndex(Index):
         self._built_part = None
 
     def _changed(self):
+        """Packs the vectors of the structure once, and those added since after each change."""
         super()._changed()
         built = self._built
         if self._built_part is None:
@@ -198,6 +200,7 @@ class ExactIndex(Index):
             self._tail = Packed(self._vectors[built:], self._ids[built:], self.metric)
 
     def _nearest(self, queries, k, open_rows):
+        """Whole rankings by sorting; few open rows packed on their own; else both packed parts, merged."""
         n_open = np.count_nonzero(open_rows)
         if k * k > 16 * n_open > 0:
             return rank_all(self._vectors[open_rows], self._ids[open_rows], queries, k, self.metric)

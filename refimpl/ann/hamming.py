@@ -204,6 +204,7 @@ class HammingIndex(Index):
         self._codes = block_codes(sign_codes(self._vectors - self._mean, self._directions))
 
     def _candidates(self, queries, k, open_rows, share):
+        """Ids of the `rerank` rows (at least k) whose codes differ in the fewest bits."""
         open_lanes = np.zeros(len(self._codes) * LANES, bool)
         open_lanes[: self._built] = open_rows[: self._built]
         codes = sign_codes(queries - self._mean, self._directions)

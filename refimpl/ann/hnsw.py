@@ -230,6 +230,7 @@ class HNSWIndex(Index):
         self.seed = check_integer(seed, "seed", minimum=0)
 
     def _build(self):
+        """Inserts the vectors in batches that grow with the graph: links depend on the batches, not on the threads."""
         n = len(self._vectors)
         rng = np.random.default_rng(self.seed)
         self._order = _leaf_order(self._vectors, rng)
@@ -290,6 +291,7 @@ class HNSWIndex(Index):
         return np.where(found < 0, -1, self._order[found])
 
     def _nearest(self, queries, k, open_rows):
+        """Walks the graph, or scans where that is cheaper; then the rows added since."""
         built = self._built
         n_open = int(np.count_nonzero(open_rows[:built]))
         if n_open <= self._scan_limit() or n_open == 0:

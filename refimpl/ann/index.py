@@ -249,6 +249,7 @@ class Index:
             raise ValueError("index: expected one that was fitted, got one that is empty; call fit first")
 
     def _check_ids(self, ids, name="ids"):
+        """`ids` as int64, or ValueError unless they are distinct integers from 0."""
         ids = check_array(ids, name, ndim=1)
         if ids.size and ids.dtype.kind not in "iu":
             raise ValueError(f"{name}: expected integers, got dtype {ids.dtype}")
@@ -261,6 +262,7 @@ class Index:
         return ids
 
     def _new_ids(self, ids, n, present):
+        """The ids of n new vectors: those given, if none is in `present`, or the numbers after the largest."""
         if ids is None:
             start = 0 if len(present) == 0 else int(present.max()) + 1
             return np.arange(start, start + n)
@@ -306,6 +308,7 @@ class Index:
         return regrown
 
     def _rebuild(self, threads, progress):
+        """Drops what was removed and builds the structure of the rest; after an interruption the index is unfitted."""
         if not self._live.all():
             self._vectors, self._ids = self._vectors[self._live], self._ids[self._live]
             self._live = np.ones(len(self._ids), bool)

@@ -79,6 +79,7 @@ class IVFIndex(Index):
         return self._centroids + self._center
 
     def _build(self):
+        """Centroids by k-means, and the vectors list by list, minus the mean of all."""
         n = len(self._vectors)
         self._center = np.zeros(self._vectors.shape[1], np.float32)
         if n:
@@ -91,6 +92,7 @@ class IVFIndex(Index):
         self._centroid_list = None
 
     def _changed(self):
+        """The lists as the search takes them, and the centroids as one list that is searched exactly."""
         super()._changed()
         none = np.zeros((len(self._center), 0))  # all centroids are compared; of the lists too little is, for axes
         longest = longest_vector(self._biases)

@@ -52,6 +52,7 @@ class KDTreeIndex(Index):
         self._depth = np.int64([tree.depth])
 
     def _changed(self):
+        """The tree with the vectors added since as one more leaf, and which of its leaves hold live ones."""
         super()._changed()
         self._tree = Tree(self._axis, self._link, self._planes, self._blocks, self._rows, int(self._depth[0]), 1)
         if self._built < len(self._ids):
@@ -61,6 +62,7 @@ class KDTreeIndex(Index):
         self._opening = open_tree(self._tree, self._live)
 
     def _arguments(self, queries, open_rows):
+        """What the searches of the tree take: for "ip" with the shift from squared distances to products."""
         opening = self._opening if open_rows is self._live else open_tree(self._tree, open_rows)
         options = {"metric": METRICS.index(self.metric)}
         if self.metric == "ip":

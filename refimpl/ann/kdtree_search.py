@@ -254,6 +254,7 @@ class Prepared(NamedTuple):
 
 
 def _prepare(tree, queries, shifts):
+    """The queries in the order of the leaves they fall into: neighbours in it read the same memory."""
     points = np.ascontiguousarray(queries, np.float64)
     leaf = np.empty(len(points), np.uint16)
     in_threads(len(points), _leaf_of, tree, points, leaf)

@@ -45,6 +45,7 @@ def group_by_label(labels, k):
 
 @kernel
 def _group(labels, k):
+    """Rows sorted by label, stable, and where each label starts: a counting sort."""
     starts, order, place = np.zeros(k + 1, np.int64), np.empty(len(labels), np.int64), np.empty(k, np.int64)
     for label in labels:
         starts[label + 1] += 1
@@ -174,6 +175,7 @@ def _unscaled(found, scale):
 
 
 def _lloyd(x, centroids, max_iter, least_move, spherical, progress):
+    """Assigns and averages until nothing changes, moves little enough, or `max_iter` is reached."""
     if spherical:
         centroids = _unit(centroids)
     vectors, n_iter, settled = Labelling(x, centroids), 0, False

@@ -190,6 +190,7 @@ class LSHIndex(Index):
         self.seed = check_integer(seed, "seed", minimum=0)
 
     def _build(self):
+        """Draws the hash functions, and sorts the rows of each table by the key of their bucket."""
         n, d = self._vectors.shape
         bits = self.bits or int(np.clip(np.round(np.log2(max(n, 1) / 12)), 1, 26))
         rng = np.random.default_rng(self.seed)
@@ -238,6 +239,7 @@ class LSHIndex(Index):
         return 4 * self.probes * max(1, self._built >> self._multipliers.shape[1])
 
     def _candidates(self, queries, k, open_rows, share):
+        """Ids of the k nearest among the rows of the probed buckets; probes in proportion to what is closed."""
         found, squared = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), np.inf, np.float32)
         values, costs = self._hash(self._project(queries))
         probes = int(np.ceil(self.probes / share))

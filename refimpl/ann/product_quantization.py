@@ -173,6 +173,7 @@ class IVFPQIndex(ReorderedIndex):
         self.seed = check_integer(seed, "seed", minimum=0)
 
     def _build(self):
+        """Lists by k-means, then codebooks for what is left of the vectors without their centroids, and the codes."""
         n, d = self._vectors.shape
         m = min(self.parts, d)
         self._center = np.zeros(d, np.float32)
@@ -229,6 +230,7 @@ class IVFPQIndex(ReorderedIndex):
         )[0]  # fmt: skip
 
     def _rows(self, queries, k, open_rows):
+        """Rows of the `rerank` smallest approximate distances; more lists where a filter leaves too few."""
         rotated = queries - self._center
         if self.rotation != "none":
             rotated = matrix_product(rotated, self._rotation)

@@ -237,6 +237,7 @@ class RaBitQIndex(Index):
         self.seed = check_integer(seed, "seed", minimum=0)
 
     def _build(self):
+        """Rotates, partitions, and keeps the signs and factors of each residual; of each centroid too, in groups."""
         n, d = self._vectors.shape
         rng = np.random.default_rng(self.seed)
         self._center = np.zeros(d, np.float32)
@@ -304,6 +305,7 @@ class RaBitQIndex(Index):
         return self._in_lists(queries, k, open_rows)[0]
 
     def _nearest(self, queries, k, open_rows):
+        """By the lists; rows added since and few open ones are scanned."""
         if self._built < len(open_rows) or np.count_nonzero(open_rows) <= self._scan_limit():
             return super()._nearest(queries, k, open_rows)
         found, distances, _ = self._in_lists(queries, k, open_rows)

@@ -97,6 +97,7 @@ class ReorderedIndex(Index):
         return np.where(rows < 0, -1, np.append(self._ids, -1)[rows])
 
     def _nearest(self, queries, k, open_rows):
+        """The candidates of `_rows` in the order of their exact distances; few open rows are scanned."""
         if self._built < len(open_rows) or np.count_nonzero(open_rows) <= self._scan_limit():
             return super()._nearest(queries, k, open_rows)
         rows = self._rows(queries, k, open_rows)

@@ -196,6 +196,7 @@ class RPForestIndex(Index):
         self.seed = check_integer(seed, "seed", minimum=0)
 
     def _build(self):
+        """Grows as many trees at a time as there are threads, each from a seed of its own."""
         n, d = self._vectors.shape
         levels = max(0, int(np.ceil(np.log2(max(n, 1) / self.leaf_size))))
         self._normals = np.zeros((self.trees, 2**levels - 1, d), np.float32)
@@ -214,6 +215,7 @@ class RPForestIndex(Index):
         return 4 * self.leaf_size * (self.max_leaves or 1)
 
     def _candidates(self, queries, k, open_rows, share):
+        """Ids of the k nearest among the leaves that the queue opens; its budget grows with what is closed."""
         found, squared = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), np.inf, np.float32)
         # A float32 inner product of d terms errs by less than d 2^-24 |a| |b|; a margin is one minus another.
         lengths = np.sqrt(_squares(queries)) + self._reach

@@ -135,6 +135,7 @@ class ScaNNIndex(ReorderedIndex):
         self.seed = check_integer(seed, "seed", minimum=0)
 
     def _build(self):
+        """Lists, each row perhaps in a second one (SOAR), then anisotropic codebooks of residuals, and the codes."""
         n, d = self._vectors.shape
         self._center = np.zeros(d, np.float32)
         if n:
@@ -193,6 +194,7 @@ class ScaNNIndex(ReorderedIndex):
         return max(self.rerank, self._built * self.probes // len(self._centroids))
 
     def _rows(self, queries, k, open_rows):
+        """Rows of the best `rerank` approximate scores, both copies of a row counted; more lists if too few."""
         shifted = queries - self._center
         own, ranking = padded(shifted, len(self._codebooks)), padded(shifted, len(self._list_books))
         lists = self._starts, self._codes, open_biases(self._biases, self._code_rows, open_rows), self._code_rows

@@ -35,6 +35,7 @@ def match(keys, offsets, wanted, wanted_offsets):
 
 @njit(nogil=True, cache=True)
 def _match(first, last, keys, offsets, wanted, wanted_offsets, bits, position, counts, problem):
+    """Looks each wanted key up among those of its query: a hash table with linear probing, one query at a time."""
     table = np.empty(1 << bits, dtype=np.int32)
     mask, shift = (1 << bits) - 1, np.uint64(64 - bits)
     for q in range(first, last):

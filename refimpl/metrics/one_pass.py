@@ -86,6 +86,7 @@ def rank_by_score(scores, offsets, found, judged_offsets):
 
 @njit(nogil=True, cache=True)
 def _rank_by_score(first, last, scores, offsets, found, judged_offsets, ranks, tied):
+    """The rank of each found score among those of its query; tied[q] if ids must decide."""
     for q in range(first, last):
         begin, end = offsets[q], offsets[q + 1]
         rises = 0
@@ -196,6 +197,7 @@ def _measure(
     first, last, kinds, cutoffs, persistence, grades, ranks, judged_offsets, counts, level, judged_only,
     most, discounts, gains, scale, values,
 ):  # fmt: skip
+    """All measures of each query from the ranks and grades of its judged documents."""
     rank, grade, best = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.int64)
     at_grade = np.zeros(gains.shape[1], np.int64)
     for q in range(first, last):

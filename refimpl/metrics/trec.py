@@ -187,6 +187,7 @@ def _parse_lines(
     first, last_chunk, text, edges, rows, is_run, powers,
     query_starts, query_lengths, starts, lengths, keys, bits, status, last, trouble,
 ):  # fmt: skip
+    """Splits lines into fields, hashes the document, reads the number; slow cases get a status."""
     fields = 6 if is_run else 4
     for chunk in range(first, last_chunk):
         p, end, row = edges[chunk], edges[chunk + 1], rows[chunk]

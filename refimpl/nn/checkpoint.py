@@ -56,6 +56,7 @@ def load_checkpoint(path):
 
 
 def _generator(state):
+    """The generator whose state was saved, of one of the kinds that NumPy has."""
     kinds = {kind.__name__: kind for kind in (np.random.PCG64, np.random.PCG64DXSM, np.random.Philox, np.random.SFC64)}
     if state["bit_generator"] not in kinds:
         raise ValueError(f"rng: expected one of {', '.join(kinds)}, got {state['bit_generator']}")

@@ -204,6 +204,7 @@ def pad_images(x, padding):
 
 
 def _pad(x, top, left, bottom, right):
+    """x inside zeros; x itself if there is nothing to add."""
     x = np.ascontiguousarray(x)
     if top == left == bottom == right == 0:
         return x
@@ -266,6 +267,7 @@ def _pack(weight, turned):
 
 @njit(cache=True, parallel=True)
 def _fill_panels(weight, panels, turned):
+    """panels[p, tap and channel, j] = weight of output p * columns + j, zeros beyond; `turned` for dx."""
     taps, c_in, c_out = weight.shape
     n_panels, _, columns = panels.shape
     for task in prange(n_panels * taps):
@@ -354,6 +356,7 @@ def _transposed_patch_product(x, grid, taps, dy, parts, columns):
 
 @njit(cache=True)
 def _fill_padded_image(x, padded, image, top, left):
+    """One image into the middle of its padded copy, zeros around it."""
     n, h, w, c = x.shape
     _, height, width, _ = padded.shape
     for i in range(height):

@@ -77,6 +77,7 @@ def resnet(params, state, images, *, training):
     state, gradients = dict(state), {}
 
     def layer(x, conv, *, stride=1, padding=1, activate=True, shortcut=None, need_dx=True):
+        """One `conv_layer` by its name; its pullback keeps the gradients of the parameters."""
         norm = norm_of(conv)
         x, layer_pullback, statistics = conv_layer(
             x, params[f"{conv}/weight"], params[f"{norm}/gamma"], params[f"{norm}/beta"],
@@ -93,6 +94,7 @@ def resnet(params, state, images, *, training):
         return x, pullback
 
     def block(x, name, stride):
+        """A basic block; its pullback sums what comes back through both ways."""
         shortcut, shortcut_pullback = x, None
         if f"{name}/shortcut/weight" in params:
             shortcut, shortcut_pullback = layer(x, f"{name}/shortcut", stride=stride, padding=0, activate=False)

@@ -155,6 +155,7 @@ def cnn_embedder(folded):
     panels = pack_panels(head, columns_of(head.dtype))
 
     def embed(images):
+        """See `cnn_embedder`."""
         shape = (None, None, None, weights[0].shape[2])
         x = check_array(images, "images", shape=shape, dtypes=(head.dtype,), min_rows=1)
         for layer in layers:

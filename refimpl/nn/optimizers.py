@@ -98,6 +98,7 @@ def adagrad(params, gradients, opt_state, *, learning_rate, eps=1e-10, weight_de
 
 
 def _by_square(params, gradients, opt_state, keep, take, learning_rate, eps, weight_decay):
+    """s <- keep s + take g^2;  p <- p - lr g / (sqrt(s) + eps): RMSProp and AdaGrad."""
     lr = check_number(learning_rate, "learning_rate", minimum=0)
     eps = check_number(eps, "eps", above=0)
     decay = check_number(weight_decay, "weight_decay", minimum=0)
@@ -127,6 +128,7 @@ def clip_gradients(gradients, max_norm):
 
 
 def _adam_step(params, gradients, opt_state, learning_rate, betas, eps, decoupled_decay):
+    """The rule of `adam` after L2 decay, and of `adamw` with its own."""
     lr = check_number(learning_rate, "learning_rate", minimum=0)
     b1, b2 = (check_number(b, "betas", minimum=0, below=1) for b in betas)
     eps = check_number(eps, "eps", above=0)

@@ -74,6 +74,7 @@ def global_avg_pool(x):
 
 
 def _check(x, size, stride, padding):
+    """x, size, stride and padding as pairs; ValueError where no window fits or one would be padding alone."""
     x = check_array(x, "x", ndim=4, dtypes=FLOATS, min_rows=1)
     size, padding = pair(size, "size", 1), pair(padding, "padding", 0)
     stride = size if stride is None else pair(stride, "stride", 1)
@@ -98,6 +99,7 @@ def _widths(padding):
 
 
 def _inside(padding, shape):
+    """The slices of a padded image that are the image."""
     return (
         slice(None),
         slice(padding[0], padding[0] + shape[1]),

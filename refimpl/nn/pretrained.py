@@ -72,6 +72,7 @@ def save_pretrained(path, encoder):
 
 
 def _section(arrays, section):
+    """{name: float32 array} of one section of the file, without the prefix."""
     prefix = f"{section}/"
     found = {k.removeprefix(prefix): v.astype(np.float32) for k, v in arrays.items() if k.startswith(prefix)}
     if not found:

@@ -40,6 +40,7 @@ def entropy_penalty(logits, strength):
 
 
 def _penalty(params, strength, value, derivative):
+    """strength * sum of value(p) over the weights, and its gradients; 0 for biases and norms."""
     strength = check_number(strength, "strength", minimum=0)
     total, gradients = 0.0, {}
     for name, p in params.items():

@@ -36,6 +36,7 @@ def make_transform(matrix):
 
     @intrinsic
     def transform(typing, x, x_at, x_row, x_column, y, y_at, y_row, y_column):
+        """Y = M X M^T of one tile, all loads before the first store."""
         index = types.intp
         signature = types.void(x, index, index, index, y, index, index, index)
 

@@ -162,6 +162,7 @@ def _tiles(size):
 
 @njit(cache=True, parallel=True)
 def _fill_panels(weight, turned, panels):
+    """G w G^T of every channel pair, as the panels of each plane; `turned` for dx."""
     n_panels, _, c_in, columns = panels.shape
     c_out = weight.shape[2] if turned else weight.shape[3]
     blocks = -(-c_in // PACKED)
@@ -264,6 +265,7 @@ def block_buffers(channels, tiles, columns, like):
 
 @njit(cache=True, parallel=True)
 def _convolve(x, down, across, panels, tiles, y, counts, partials):
+    """A task: a block of tiles transformed, multiplied, transformed back, panel after panel of outputs."""
     total = y.shape[0] * -(-y.shape[1] // OUT) * -(-y.shape[2] // OUT)
     n_panels, _, c_in, columns = panels.shape
     lanes = columns // 2

@@ -26,6 +26,7 @@ def winograd_layer(x, padding, panels, shape, bias, added, activate, pool, y):
 
 @njit(cache=True, parallel=True)
 def _layer(x, down, across, panels, out, tiles, tasks, groups, bias, added, activate, pool, y):
+    """`winograd._convolve` with bias, shortcut, ReLU and pooling where a tile is stored."""
     total = out[0] * -(-out[1] // OUT) * -(-out[2] // OUT)
     n_panels, _, c_in, columns = panels.shape
     lanes = columns // 2
@@ -50,6 +51,7 @@ def _layer(x, down, across, panels, out, tiles, tasks, groups, bias, added, acti
 
 @njit(cache=True)
 def _store(pixels, image, row, column, low, bias, added, floor, y):
+    """A tile of results with bias, shortcut and ReLU, as far as it lies in the picture."""
     _, h, w, c_out = y.shape
     width = min(pixels.shape[2], c_out - low)
     for u in range(min(OUT, h - row)):
@@ -63,6 +65,7 @@ def _store(pixels, image, row, column, low, bias, added, floor, y):
 
 @njit(cache=True)
 def _store_largest(pixels, image, row, column, low, bias, floor, y):
+    """The largest of every 2x2 window of a tile, with bias and ReLU."""
     _, h, w, c_out = y.shape
     width = min(pixels.shape[2], c_out - low)
     for u in range(min(OUT // 2, h - row)):

@@ -114,6 +114,7 @@ def probe_predict(probe, features):
 
 
 def _fit(x, labels, classes, penalty, iterations, start):
+    """Weight and bias at the minimum of cross-entropy + penalty / 2 |weight|^2, by L-BFGS from `start`."""
     d = x.shape[1]
 
     def objective(flat):
