@@ -13,7 +13,7 @@ import numpy as np
 
 SMALLEST = 1 << 16  # bytes; below, the allocator of the C library does the same
 ALIGNMENT = 64  # bytes of a cache line: a vector of AVX-512 that starts elsewhere is two accesses
-KEEP = 1 << 30  # bytes that wait for reuse at most
+KEEP = 1 << 32  # bytes that wait for reuse at most: the activations of a step of 1,024 pictures are 2 GiB
 
 _free = {}  # size in bytes -> list of raw arrays
 _kept = 0
