@@ -50,7 +50,7 @@ PLANES = IN * IN
 BLOCK_BYTES = 1 << 20 if VECTOR_BYTES == 64 else 1 << 18  # of X: half of a core's second-level cache
 PACKED = 8  # input channels whose transformed weights are put into a panel at a time
 GRADIENT_ROWS = 12 * ROWS  # input channels of a task of the weight gradient
-GRADIENT_TILES = 32  # tiles that it sums over at a time
+GRADIENT_TILES = 16  # tiles that it sums over at a time
 GRADIENT_TASKS = 8
 
 FEW_ROWS = 2
@@ -325,51 +325,63 @@ def _gradient_parts(x, dy, down, across, columns, parts):
 
 @njit(cache=True)
 def _gradient_part(split, low, x, dy, down, across, columns, parts):
-    """parts[s] = G^T (X^T D) G over the s-th share of the tiles, for GRADIENT_ROWS channels of x from `low` on."""
+    """parts[s] = G^T (X^T D) G over the s-th share of the tiles, for GRADIENT_ROWS channels of x from `low` on.
+
+    A block is done plane after plane: X, D and the sums of a plane together fit the second-level cache, and each is
+    read once. Panel after panel, all X would come from further away for every panel, as the sums take its place.
+    """
     c_in, c_out = parts.shape[3:]
     total = dy.shape[0] * -(-dy.shape[1] // OUT) * -(-dy.shape[2] // OUT)
     share = -(-total // (parts.shape[0] * GRADIENT_TILES)) * GRADIENT_TILES
     n_panels, lanes = -(-c_out // columns), columns // 2
     rows = -(-min(GRADIENT_ROWS, c_in - low) // ROWS) * ROWS
     channels = -(-rows // lanes) * lanes
-    window, planes, others = block_buffers(channels, GRADIENT_TILES, columns, x)
-    dy_window = np.empty((OUT, OUT, columns), x.dtype)
-    sums = np.zeros((n_panels, PLANES, rows, columns), x.dtype)
+    window, planes, _ = block_buffers(channels, GRADIENT_TILES, columns, x)
+    dy_window = np.empty((OUT, OUT, n_panels * columns), x.dtype)
+    others = np.empty((PLANES, n_panels * GRADIENT_TILES * columns + columns), x.dtype)
+    sums = np.zeros((PLANES, n_panels, rows, columns), x.dtype)
     for first in range(split * share, min(total, (split + 1) * share), GRADIENT_TILES):
         count = min(GRADIENT_TILES, total - first)
         transform_tiles(x, dy.shape, down, across, low, first, count, window, planes, lanes)
-        for panel in range(n_panels):
-            for t in range(count):
-                image, row, column = tile_corner(first + t, dy.shape)
-                _copy_window(dy, image, row, column, panel * columns, dy_window)
-                for j in range(0, columns, lanes):
-                    plane = others.shape[1]
-                    _to_d(dy_window, j, OUT * columns, columns, others, t * columns + j, IN * plane, plane)
-            _add_products(planes, channels, count, others, sums, panel)
+        _transform_gradients(dy, first, count, dy_window, others, columns)
+        _add_products(planes, channels, count, others, sums)
     _store_taps(sums, low, parts[split])
 
 
 @njit(cache=True)
-def _add_products(planes, channels, count, others, sums, panel):
-    """sums[panel, p] += X^T D in every plane p: a sum over the tiles of a block."""
-    rows, columns = sums.shape[2:]
+def _transform_gradients(dy, first, count, window, others, columns):
+    """others[p] = the panels (tiles, columns) of D in plane p, for the tiles first + t < first + count."""
+    width, plane, lanes = window.shape[2], others.shape[1], columns // 2
+    for t in range(count):
+        image, row, column = tile_corner(first + t, dy.shape)
+        _copy_window(dy, image, row, column, 0, window)
+        for j in range(0, width, lanes):
+            at = (j // columns * GRADIENT_TILES + t) * columns + j % columns
+            _to_d(window, j, OUT * width, width, others, at, IN * plane, plane)
+
+
+@njit(cache=True)
+def _add_products(planes, channels, count, others, sums):
+    """sums[p] += X^T D in every plane p: a sum over the tiles of a block."""
+    _, n_panels, rows, columns = sums.shape
     for p in range(PLANES):
-        for c in range(0, rows, ROWS):
-            a_at, b_at = p * planes.shape[1] + c, p * others.shape[1]
-            c_at = ((panel * PLANES + p) * rows + c) * columns
-            tile_product(planes, a_at, 1, channels, others, b_at, sums, c_at, columns, count, True)
+        for panel in range(n_panels):
+            b_at = p * others.shape[1] + panel * GRADIENT_TILES * columns
+            for c in range(0, rows, ROWS):
+                a_at, c_at = p * planes.shape[1] + c, ((p * n_panels + panel) * rows + c) * columns
+                tile_product(planes, a_at, 1, channels, others, b_at, sums, c_at, columns, count, True)
 
 
 @njit(cache=True)
 def _store_taps(sums, low, dweight):
     """dweight[:, :, low + c, :] = G^T sums G."""
-    n_panels, _, rows, columns = sums.shape
+    _, n_panels, rows, columns = sums.shape
     c_in, c_out = dweight.shape[2:]
     taps = np.empty((TAPS, TAPS, columns), sums.dtype)
     for c in range(min(rows, c_in - low)):
         for panel in range(n_panels):
             for j in range(0, columns, columns // 2):
-                at, plane = (panel * PLANES * rows + c) * columns + j, rows * columns
+                at, plane = (panel * rows + c) * columns + j, n_panels * rows * columns
                 _from_u(sums, at, IN * plane, plane, taps, j, TAPS * columns, columns)
             for u in range(TAPS):
                 for v in range(TAPS):
