@@ -24,7 +24,7 @@ Beside his network: ReLU in place of GELU, pooling after the norm and not before
 
 import numpy as np
 
-from ..validation import check_array, check_integer
+from ..validation import FLOATS, check_array, check_integer
 from .convolution import conv2d
 from .inference import FusedConvolution
 from .layers import conv_layer, conv_pool_layer
@@ -36,8 +36,12 @@ STATE = "whitening/weight"
 
 
 def patch_whitening(images):
-    """Filters (2, 2, c, 8 c) that whiten the 2x2 patches of images (n, h, w, c), and their negatives; see above."""
-    images = check_array(images, "images", shape=(None, None, None, None), finite=True, min_rows=1)
+    """Filters (2, 2, c, 8 c) that whiten the 2x2 patches of images (n, h, w, c), and their negatives; see above.
+
+    images   float32 or float64, as the network will see them; the filters have their dtype. Raises ValueError for
+             others, values that are not finite, and pictures of less than 2 x 2 pixels
+    """
+    images = check_array(images, "images", ndim=4, dtypes=FLOATS, finite=True, min_rows=1)
     if min(images.shape[1:3]) < 2:
         raise ValueError(f"images: expected 2 x 2 pixels or more, got shape {images.shape}")
     c = images.shape[3]
@@ -51,6 +55,8 @@ def whitened_init(images, *, widths=(64, 256, 256), seed, dtype=np.float32):
     """Parameters and state of a network of len(widths) stages.
 
     images   (n, h, w, c) as the network will see them, some thousands: their patches give the whitening
+    widths   output channels of both convolutions of each stage; the last is the size of the embeddings
+    Raises ValueError for wrong widths, and as `patch_whitening`.
     """
     widths = [check_integer(width, "widths", minimum=1) for width in widths]
     if not widths:

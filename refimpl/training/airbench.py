@@ -13,7 +13,7 @@
 
 - Logits are scaled by SCALE, so that the first ones are near 0; label smoothing.
 - Passes without repeats, each picture mirrored in every other pass: in two passes a network sees both of it, where a
-  coin shows a quarter of the pictures twice alike. That is the business of `draw`; `passes` gives its order.
+  coin shows half of the pictures twice alike. That is the business of `draw`; `passes` gives its order.
 """
 
 import numpy as np

@@ -12,7 +12,8 @@ from refimpl.nn import (
     resnet_init,
     sgd,
 )
-from refimpl.nn.gradient_check import relative_error
+
+from .gradients import assert_gradients
 
 SMALL = {"widths": (3, 5), "blocks": 2, "embedding": 4, "seed": 0}
 
@@ -28,18 +29,8 @@ def test_gradient_of_the_whole_network(training, size):
     rng = np.random.default_rng(2)
     params = {name: p + 0.1 * rng.standard_normal(p.shape) for name, p in params.items()}
     x = images(3, size, np.float64)
-    embeddings, pullback, _ = resnet(params, state, x, training=training)
-    dy = rng.standard_normal(embeddings.shape)
-    gradients = pullback(dy)
-    assert set(gradients) == set(params)
-    for name, gradient in gradients.items():
-        direction = rng.standard_normal(gradient.shape)
-        h = 1e-6
-
-        def at(t, name=name, direction=direction):
-            return np.vdot(dy, resnet(params | {name: params[name] + t * direction}, state, x, training=training)[0])
-
-        assert relative_error(np.vdot(gradient, direction), (at(h) - at(-h)) / (2 * h)) < 1e-5, name
+    _, pullback, _ = resnet(params, state, x, training=training)
+    assert_gradients(resnet, params, state, x, training, pullback, rng)
 
 
 def test_sizes_of_the_family():

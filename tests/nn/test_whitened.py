@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from refimpl.nn import conv2d, fold_batch_norm, patch_whitening, whitened, whitened_embedder, whitened_init
-from refimpl.nn.gradient_check import relative_error
 from refimpl.nn.whitened import EPSILON
+
+from .gradients import assert_gradients
 
 
 def smooth(n, size, channels, seed):
@@ -61,16 +62,7 @@ def test_gradient_of_the_whole_network(training, size):
     params = {name: p + 0.1 * rng.standard_normal(p.shape) for name, p in params.items()}
     y, pullback, _ = whitened(params, state, x, training=training)
     assert y.shape == (4, 5)
-    dy = rng.standard_normal(y.shape)
-    gradients = pullback(dy)
-    assert list(gradients) == list(params)
-    for name, gradient in gradients.items():
-        direction = rng.standard_normal(gradient.shape)
-
-        def at(t, name=name, direction=direction):
-            return np.vdot(dy, whitened(params | {name: params[name] + t * direction}, state, x, training=training)[0])
-
-        assert relative_error(np.vdot(gradient, direction), (at(1e-6) - at(-1e-6)) / 2e-6) < 1e-5, name
+    assert_gradients(whitened, params, state, x, training, pullback, rng)
 
 
 @pytest.mark.parametrize("n, size", [(1, (5, 6)), (3, (17, 16)), (40, (32, 32))])
@@ -110,6 +102,9 @@ def test_wrong_arguments():
     for changes, message in (({"widths": ()}, "widths"), ({"widths": (0,)}, "widths")):
         with pytest.raises(ValueError, match=message):
             whitened_init(x, **{"seed": 0, **changes})
+    for bad, message in ((x[0], "expected 4"), ((255 * x).astype(np.uint8), "dtype"), (x * np.nan, "finite")):
+        with pytest.raises(ValueError, match=message):
+            patch_whitening(bad)
     with pytest.raises(ValueError, match="2 x 2 pixels or more"):
         whitened_init(x[:, :1], seed=0)
     with pytest.raises(ValueError, match="params: expected those of whitened_init"):
