@@ -41,9 +41,9 @@ def statistics(images):
     return np.asarray(mean, np.float32), np.asarray(std, np.float32)
 
 
-def settled(params, state, draw, seed, batches=20):
+def settled(params, state, draw, seed, *, encoder=resnet, batches=20):
     """`state` after some batches: a random encoder is judged with statistics that fit the pictures."""
     rng = np.random.default_rng(seed)
     for _ in range(batches):
-        _, _, state = resnet(params, state, draw(rng), training=True)
+        _, _, state = encoder(params, state, draw(rng), training=True)
     return state

@@ -4,7 +4,8 @@
     python scripts/train_cifar_self_supervised.py --methods simclr
     python scripts/train_cifar_self_supervised.py --ablations --minutes 8      MoCo: momentum, size of the queue
 
-The encoder learns from views of 24 x 24 pixels, 0.56 of the arithmetic of 32 x 32, and is judged on whole pictures.
+The encoder (`refimpl.nn.whitened`, the network of the supervised script) learns from views of 25 x 25 pixels, 0.6 of
+the arithmetic of 32 x 32, and is judged on whole pictures.
 Accuracy on the way is that of 2,000 training pictures by 10,000 others; the penalty of the probe is chosen on
 training pictures. The test split is read once, at the end. A random encoder of the same shape stands beside.
 
@@ -20,10 +21,10 @@ from command_line import Stages, one_line_errors
 from results import arguments, checkpoint, figure, parse, record, step_printer
 
 from refimpl.images import simclr_views
-from refimpl.nn import resnet_init
+from refimpl.nn import whitened, whitened_init
 from refimpl.training import knn_predict, linear_probe, moco, pooled_features, probe_predict, simclr
 
-WIDTHS, SIZE, BATCH = (32, 96, 192, 384), 24, 256
+WIDTHS, SIZE, BATCH = (64, 256, 256), 25, 256
 VIEWS = {"crop_area": (0.2, 1.0), "jitter_strength": 0.5, "grey_probability": 0.2}
 METHODS = ("simclr", "moco")
 SETTINGS = {
@@ -34,6 +35,7 @@ ABLATIONS = {
     **{f"momentum {m:g}": {"momentum": m} for m in (0.0, 0.9, 0.99, 0.999)},
     **{f"queue {k}": {"queue": k} for k in (256, 1024, 4096, 16384)},
 }
+FOR_WHITENING = 5000  # pictures whose patches give the first layer
 KNOWN, JUDGED = 10000, 2000  # training pictures that are neighbours and queries on the way
 
 
@@ -85,17 +87,18 @@ def main():
             images, labels = (array[: args.pictures] for array in shuffled(*pictures("train", progress)))
         mean, std = statistics(images)
         draw_pairs, evaluate = pair_drawer(images, mean, std), neighbours_on_the_way(images, labels, mean, std)
-        params, state = resnet_init(widths=WIDTHS, blocks=1, embedding=WIDTHS[-1], seed=args.seed)
-        at_random = params, settled(params, state, lambda rng: draw_pairs(rng)[0], args.seed)
+        some = (images[:FOR_WHITENING] / np.float32(255) - mean) / std
+        params, state = whitened_init(some, widths=WIDTHS, seed=args.seed)
+        at_random = params, settled(params, state, lambda rng: draw_pairs(rng)[0], args.seed, encoder=whitened)
         runs = {name: {} for name in (ABLATIONS if args.ablations else args.methods)}
         for name in runs:
             method = "moco" if args.ablations else name
             settings = {**SETTINGS[method], **(ABLATIONS[name] if args.ablations else {})}
             with stages.stage(name, "step") as progress:
                 runs[name] = {"simclr": simclr, "moco": moco}[method](
-                    draw_pairs, params, state, minutes=args.minutes, seed=args.seed, evaluate=evaluate,
-                    evaluations=2 if args.ablations else 12, checkpoint=checkpoint(args, name.replace(" ", "-")),
-                    progress=step_printer(progress), **settings,
+                    draw_pairs, params, state, encoder=whitened, minutes=args.minutes, seed=args.seed,
+                    evaluate=evaluate, evaluations=2 if args.ablations else 12, progress=step_printer(progress),
+                    checkpoint=checkpoint(args, name.replace(" ", "-")), **settings,
                 )  # fmt: skip
             trained = runs[name]
             lines[name] = trained.scores.T

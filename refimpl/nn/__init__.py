@@ -6,7 +6,7 @@
     activation      relu  leaky_relu  elu  gelu  tanh  sigmoid  add
     softmax         softmax  log_softmax
     dense           linear  l2_normalize  dropout  mlp_init  mlp
-    encoder         cnn_init  cnn  resnet_init  resnet
+    encoder         cnn_init  cnn  resnet_init  resnet  embedding_size
     whitened        patch_whitening  whitened_init  whitened  whitened_embedder: a network for few passes
     inference       fold_batch_norm  cnn_inference  resnet_inference  cnn_embedder  resnet_embedder
     optimizers      sgd  adam  adamw  lars  rmsprop  adagrad  clip_gradients
@@ -32,7 +32,7 @@ from .activation import add, elu, gelu, leaky_relu, relu, sigmoid, tanh
 from .checkpoint import load_checkpoint, save_checkpoint
 from .convolution import conv2d, depthwise_conv2d
 from .dense import dropout, l2_normalize, linear, mlp, mlp_init
-from .encoder import cnn, cnn_init, resnet, resnet_init
+from .encoder import cnn, cnn_init, embedding_size, resnet, resnet_init
 from .gradient_check import GradientErrors, gradient_check
 from .inference import cnn_embedder, cnn_inference, fold_batch_norm, resnet_embedder, resnet_inference
 from .normalization import batch_norm, group_norm, layer_norm
@@ -63,6 +63,7 @@ __all__ = [
     "depthwise_conv2d",
     "dropout",
     "elu",
+    "embedding_size",
     "entropy_penalty",
     "fold_batch_norm",
     "gelu",

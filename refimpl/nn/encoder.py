@@ -128,6 +128,13 @@ def resnet(params, state, images, *, training):
     return embeddings, pullback, state
 
 
+def embedding_size(params):
+    """d of an encoder by its parameters: what its linear head gives or, without one, the width of its last norm."""
+    if "head/bias" in params:
+        return len(params["head/bias"])
+    return len([beta for name, beta in params.items() if name.endswith("/beta")][-1])
+
+
 def cnn_init(*, widths=(32, 64, 128, 128), embedding=128, size=(32, 32), seed, channels=3, dtype=np.float32):
     """Parameters and state of a plain network: for each width a 3x3 convolution, batch norm, ReLU, 2x2 max pooling.
 

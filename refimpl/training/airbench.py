@@ -19,7 +19,7 @@
 import numpy as np
 
 from ..losses import softmax_cross_entropy
-from ..nn import linear, sgd, whitened
+from ..nn import embedding_size, linear, sgd, whitened
 from ..validation import check_integer, check_number
 from .loop import train
 from .simclr import trained
@@ -56,7 +56,7 @@ def airbench(
     check_number(learning_rate, "learning_rate", above=0)
     rise = check_number(rise, "rise", minimum=0, below=1)
     classes = check_integer(classes, "classes", minimum=2)
-    width = len([p for name, p in params.items() if name.endswith("beta")][-1])
+    width = embedding_size(params)
     bound = 1 / np.sqrt(width)
     weight = np.random.default_rng(seed).uniform(-bound, bound, (width, classes)).astype(np.float32)
     head = {"weight": weight, "bias": np.zeros(classes, np.float32)}  # the bias stays 0

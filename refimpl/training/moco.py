@@ -21,13 +21,13 @@ first instead of last: the same sequence); Chen, Fan, Girshick and He 2020 (arXi
 import numpy as np
 
 from ..losses import info_nce
-from ..nn import adamw, l2_normalize, mlp, mlp_init, resnet
+from ..nn import adamw, embedding_size, l2_normalize, mlp, mlp_init, resnet
 from ..validation import check_integer, check_number
 from .loop import cosine_rate, train, update
 from .simclr import trained
 
 
-def moco_step(run, x_query, x_key, shuffle, *, momentum, temperature, groups=1):
+def moco_step(run, x_query, x_key, shuffle, *, momentum, temperature, groups=1, encoder=resnet):
     """Loss and gradients of one batch, and what changes without a gradient.
 
     run            params, head, state; "key params", "key head", "key state"; queue {"keys": (k, d), oldest first}
@@ -37,10 +37,10 @@ def moco_step(run, x_query, x_key, shuffle, *, momentum, temperature, groups=1):
     """
     key_params = momentum_update(run["key params"], run["params"], momentum)
     key_head = momentum_update(run["key head"], run["head"], momentum)
-    shuffled, _, key_state = encode(key_params, key_head, run["key state"], x_key[shuffle], groups)
+    shuffled, _, key_state = encode(encoder, key_params, key_head, run["key state"], x_key[shuffle], groups)
     k = np.empty_like(shuffled)
     k[shuffle] = shuffled
-    q, pullback, state = encode(run["params"], run["head"], run["state"], x_query, groups)
+    q, pullback, state = encode(encoder, run["params"], run["head"], run["state"], x_query, groups)
     loss, (dq, _, _) = info_nce(q, k, run["queue"]["keys"], temperature=temperature)
     dparams, dhead = pullback(dq)
     queue = {"keys": enqueue(run["queue"]["keys"], k)}
@@ -58,11 +58,11 @@ def enqueue(queue, keys):
     return np.concatenate([queue, keys])[-len(queue) :]
 
 
-def encode(params, head, state, x, groups):
+def encode(encoder, params, head, state, x, groups):
     """Unit vectors (n, d), normalised in `groups` by batch norm; pullback(dz) -> dparams, dhead; the new state."""
     parts, pullbacks = [], []
     for group in np.array_split(x, groups):
-        h, encoder_pullback, state = resnet(params, state, group, training=True)
+        h, encoder_pullback, state = encoder(params, state, group, training=True)
         z, head_pullback = mlp(head, h)
         z, unnormalise = l2_normalize(z)
         parts.append(z)
@@ -80,8 +80,8 @@ def encode(params, head, state, x, groups):
 
 def moco(
     draw_pairs, params, state, *, steps=None, minutes=None, queue=4096, momentum=0.99, temperature=0.2,
-    learning_rate=2e-3, weight_decay=1e-4, warmup=0.05, projection=64, hidden_layers=1, groups=4, seed=0,
-    progress=None, **loop,
+    learning_rate=2e-3, weight_decay=1e-4, warmup=0.05, projection=64, hidden_layers=1, groups=4,
+    encoder=resnet, seed=0, progress=None, **loop,
 ):  # fmt: skip
     """Train an encoder with a queue of negatives; arguments that are not here as in `simclr`.
 
@@ -96,7 +96,7 @@ def moco(
     momentum = check_number(momentum, "momentum", minimum=0, maximum=1)
     queue, groups = check_integer(queue, "queue", minimum=1), check_integer(groups, "groups", minimum=1)
     hidden_layers = check_integer(hidden_layers, "hidden_layers", minimum=0)
-    embedding = params["head/weight"].shape[1]
+    embedding = embedding_size(params)
     head = mlp_init((*[embedding] * (1 + hidden_layers), projection), seed=seed)
     keys = np.random.default_rng([seed, 1]).standard_normal((queue, projection)).astype(np.float32)
 
@@ -104,7 +104,7 @@ def moco(
         x_query, x_key = draw_pairs(rng)
         shuffle = rng.permutation(len(x_key))
         loss, gradients, run = moco_step(
-            run, x_query, x_key, shuffle, momentum=momentum, temperature=temperature, groups=groups
+            run, x_query, x_key, shuffle, momentum=momentum, temperature=temperature, groups=groups, encoder=encoder
         )
         rate = cosine_rate(share, learning_rate, warmup)
         return update(run, gradients, adamw, learning_rate=rate, weight_decay=weight_decay), loss

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..losses import nt_xent
-from ..nn import adamw, mlp, mlp_init, resnet
+from ..nn import adamw, embedding_size, mlp, mlp_init, resnet
 from ..validation import check_number
 from .loop import cosine_rate, train, update
 
@@ -30,13 +30,13 @@ class Trained(NamedTuple):
     head: dict  # of the projection head or classifier
 
 
-def simclr_step(params, head, state, x1, x2, *, temperature):
+def simclr_step(params, head, state, x1, x2, *, temperature, encoder=resnet):
     """Loss and gradients of one batch of pairs; x1, x2 (n, h, w, c).
 
     Returns loss, dparams, dhead, state (with updated running statistics).
     """
     n = len(x1)
-    h, encoder_pullback, state = resnet(params, state, np.concatenate([x1, x2]), training=True)
+    h, encoder_pullback, state = encoder(params, state, np.concatenate([x1, x2]), training=True)
     z, head_pullback = mlp(head, h)
     loss, (dz1, dz2) = nt_xent(z[:n], z[n:], temperature=temperature)
     dh, dhead = head_pullback(np.concatenate([dz1, dz2]))
@@ -55,6 +55,7 @@ def simclr(
     weight_decay=1e-4,
     warmup=0.05,
     projection=64,
+    encoder=resnet,
     seed=0,
     progress=None,
     **loop,
@@ -63,7 +64,8 @@ def simclr(
 
     draw_pairs     function of a numpy Generator that returns x1, x2, each (n, h, w, c) float32, ready for the encoder:
                    row i of both shows the same thing
-    params, state  of `refimpl.nn.resnet_init`
+    params, state  of `refimpl.nn.resnet_init`, or of
+    encoder        resnet, cnn or whitened of `refimpl.nn`
     steps          the same seed gives the same bits; or
     minutes        as many steps as fit: a slower machine takes fewer of the same schedule
     learning_rate  peak of AdamW's, reached after the share `warmup` of the training, then a cosine down to 0
@@ -73,13 +75,13 @@ def simclr(
     Returns Trained. Raises ValueError for wrong arguments, FloatingPointError if the loss stops being finite.
     """
     check_number(learning_rate, "learning_rate", above=0)
-    embedding = params["head/weight"].shape[1]
+    embedding = embedding_size(params)
     head = mlp_init((embedding, embedding, projection), seed=seed)
 
     def step(run, rng, share):
         x1, x2 = draw_pairs(rng)
         loss, dparams, dhead, state = simclr_step(
-            run["params"], run["head"], run["state"], x1, x2, temperature=temperature
+            run["params"], run["head"], run["state"], x1, x2, temperature=temperature, encoder=encoder
         )
         rate = cosine_rate(share, learning_rate, warmup)
         run = update(run, {"params": dparams, "head": dhead}, adamw, learning_rate=rate, weight_decay=weight_decay)

@@ -11,7 +11,7 @@ All take `draw`, a function of a numpy Generator that returns x (n, h, w, c) flo
 import numpy as np
 
 from ..losses import batch_hard, mined_triplet_loss, softmax_cross_entropy, sup_con
-from ..nn import adamw, l2_normalize, linear, mlp, mlp_init, one_cycle_schedule, resnet, sgd
+from ..nn import adamw, embedding_size, l2_normalize, linear, mlp, mlp_init, one_cycle_schedule, resnet, sgd
 from ..validation import check_integer, check_number
 from .loop import SHARES, cosine_rate, train, update
 from .moco import momentum_update
@@ -50,12 +50,12 @@ def supervised_contrastive(
 ):  # fmt: skip
     """Train an encoder with `sup_con` behind a projection head; arguments and result as of `simclr`.
 
-    encoder  resnet or cnn of `refimpl.nn`, whose parameters `params` are
+    encoder  resnet, cnn or whitened of `refimpl.nn`, whose parameters `params` are
 
     For the paper's batches let `draw` return two views of each picture, with its label twice.
     """
     check_number(learning_rate, "learning_rate", above=0)
-    embedding = params["head/weight"].shape[1]
+    embedding = embedding_size(params)
     head = mlp_init((embedding, embedding, projection), seed=seed)
 
     def step(run, rng, share):
@@ -104,7 +104,7 @@ def classification(
     check_number(learning_rate, "learning_rate", above=0)
     average = check_number(average, "average", minimum=0, below=1)
     classes = check_integer(classes, "classes", minimum=2)
-    embedding = params["head/weight"].shape[1]
+    embedding = embedding_size(params)
     weight = np.random.default_rng(seed).standard_normal((embedding, classes)) / np.sqrt(embedding)
     head = {"weight": weight.astype(np.float32), "bias": np.zeros(classes, np.float32)}
     averaged = ("params", "head", "state")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from refimpl.nn import resnet_init
+from refimpl.nn import resnet_init, whitened_init
 
 CLASSES = 8
 PROTOTYPES = np.random.default_rng(0).standard_normal((3 * CLASSES, 8, 8, 3)).astype(np.float32)
@@ -11,6 +11,10 @@ LABELS = np.repeat(np.arange(CLASSES), 3)  # three prototypes a class
 
 def encoder():
     return resnet_init(widths=(8, 16), blocks=1, embedding=16, seed=0)
+
+
+def whitened_encoder():
+    return whitened_init(PROTOTYPES, widths=(16, 32), seed=0)
 
 
 def draw_view(rng):

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refimpl.nn import l2_normalize, mlp_init
+from refimpl.nn import l2_normalize, mlp_init, resnet, whitened
 from refimpl.training import moco, moco_step
 from refimpl.training.moco import encode, enqueue, momentum_update
 
-from .small import assert_same_bits, draw_pairs, encoder
+from .small import assert_same_bits, draw_pairs, encoder, whitened_encoder
 
 
 def first_run(queue=30):
@@ -63,8 +63,8 @@ def test_a_step_follows_the_pseudo_code(groups):
     run = first_run()
     (x1, x2, shuffle), (loss, _, after) = one_step(run, 0.5, groups)
     key_params = {name: 0.5 * p + 0.5 * run["params"][name] for name, p in run["key params"].items()}
-    k = encode(key_params, run["key head"], run["key state"], x2[shuffle], groups)[0][np.argsort(shuffle)]
-    q = encode(run["params"], run["head"], run["state"], x1, groups)[0]
+    k = encode(resnet, key_params, run["key head"], run["key state"], x2[shuffle], groups)[0][np.argsort(shuffle)]
+    q = encode(resnet, run["params"], run["head"], run["state"], x1, groups)[0]
     before = run["queue"]["keys"]
     logits = np.concatenate([(q * k).sum(1, keepdims=True), q @ before.T], axis=1).astype(float) / 0.2
     assert loss == pytest.approx(np.mean(np.log(np.exp(logits).sum(1)) - logits[:, 0]), rel=1e-5)
@@ -79,21 +79,22 @@ def test_groups_sum_their_gradients():
     state = {name: s.astype(np.float64) for name, s in state.items()}
     head = mlp_init((16, 8), seed=0, dtype=np.float64)
     x = draw_pairs(np.random.default_rng(2))[0][:9].astype(np.float64)
-    z, pullback, _ = encode(params, head, state, x, 3)
+    z, pullback, _ = encode(resnet, params, head, state, x, 3)
     rng = np.random.default_rng(5)
     dz = rng.standard_normal(z.shape)
     dparams, dhead = pullback(dz)
     name, way = "head/weight", rng.standard_normal(params["head/weight"].shape)
 
     def value(t):
-        return np.sum(dz * encode({**params, name: params[name] + t * way}, head, state, x, 3)[0])
+        return np.sum(dz * encode(resnet, {**params, name: params[name] + t * way}, head, state, x, 3)[0])
 
     assert (value(1e-5) - value(-1e-5)) / 2e-5 == pytest.approx(np.sum(dparams[name] * way), rel=1e-5)
     assert dhead.keys() == head.keys()
 
 
-def test_moco_learns():
-    trained = moco(draw_pairs, *encoder(), steps=60, queue=64, momentum=0.9, groups=2)
+@pytest.mark.parametrize("by, first, rate", [(resnet, encoder, 2e-3), (whitened, whitened_encoder, 5e-3)])
+def test_moco_learns(by, first, rate):
+    trained = moco(draw_pairs, *first(), encoder=by, steps=60, queue=64, momentum=0.9, groups=2, learning_rate=rate)
     # The first queue is noise, which is easy to tell apart; after three batches it is full of keys.
     assert abs(trained.losses[3:8].mean() - np.log(65)) < 0.6
     assert trained.losses[-5:].mean() < trained.losses[3:8].mean() - 1

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refimpl.nn import resnet
+from refimpl.nn import resnet, whitened
 from refimpl.training import knn_predict, linear_probe, pooled_features, probe_predict
 
-from .small import encoder
+from .small import encoder, whitened_encoder
 
 
 def votes_by_definition(features, labels, query, k, temperature):
@@ -107,6 +107,15 @@ def test_pooled_features_are_what_the_head_reads():
     embeddings = resnet(params, state, x, training=False)[0]
     np.testing.assert_allclose(features @ params["head/weight"] + params["head/bias"], embeddings, rtol=2e-3, atol=2e-3)
     assert features.shape == (7, 16)
+
+
+def test_pooled_features_of_a_network_without_a_head_are_its_embeddings():
+    params, state = whitened_encoder()
+    images = np.random.default_rng(0).integers(0, 256, (7, 8, 8, 3), dtype=np.uint8)
+    mean, std = np.array([0.5, 0.4, 0.3]), np.array([0.2, 0.25, 0.3])
+    x = ((images / 255 - mean) / std).astype(np.float32)
+    features = pooled_features(params, state, images, mean, std, batch=3)
+    np.testing.assert_allclose(features, whitened(params, state, x, training=False)[0], rtol=2e-3, atol=2e-3)
 
 
 def test_wrong_arguments():

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from refimpl.nn import resnet_init
+from refimpl.nn import resnet_init, whitened, whitened_init
 from refimpl.training import simclr
 
 ENCODER = {"widths": (8, 16), "blocks": 1, "embedding": 16, "seed": 0}
@@ -25,6 +25,14 @@ def test_training_lowers_the_loss_from_guessing():
     assert abs(trained.losses[0] - np.log(2 * len(PROTOTYPES) - 1)) < 0.6
     assert trained.losses[-5:].mean() < trained.losses[:5].mean() - 1
     assert [a[1] for a in seen] == list(range(1, 61)) and seen[-1][0] == 1
+
+
+def test_an_encoder_without_a_head_learns_too():
+    params, state = whitened_init(PROTOTYPES, widths=(16, 32), seed=0)
+    trained = simclr(draw_pairs, params, state, encoder=whitened, steps=60, learning_rate=5e-3)
+    assert trained.losses[-5:].mean() < trained.losses[:5].mean() - 1
+    assert {name: p.shape for name, p in trained.params.items()} == {name: p.shape for name, p in params.items()}
+    assert [len(b) for b in (trained.head["layer0/bias"], trained.head["layer1/bias"])] == [32, 64]
 
 
 def test_same_seed_same_bits():
