@@ -1,11 +1,10 @@
-"""CIFAR-10 for the scripts: pictures decoded once, z-score statistics, and a random encoder's batch norms."""
+"""CIFAR-10 for the scripts: pictures decoded once, and z-score statistics."""
 
 import numpy as np
 
 from refimpl.data import cache_folder, cifar10, locate
 from refimpl.files import atomic_write
 from refimpl.images import channel_statistics
-from refimpl.nn import resnet
 
 
 def pictures(split, progress=None):
@@ -39,11 +38,3 @@ def statistics(images):
     """(mean, std) of the channels, (3,) float32 in units of [0, 1]."""
     mean, std = channel_statistics(images[:10000])
     return np.asarray(mean, np.float32), np.asarray(std, np.float32)
-
-
-def settled(params, state, draw, seed, *, encoder=resnet, batches=20):
-    """`state` after some batches: a random encoder is judged with statistics that fit the pictures."""
-    rng = np.random.default_rng(seed)
-    for _ in range(batches):
-        _, _, state = encoder(params, state, draw(rng), training=True)
-    return state

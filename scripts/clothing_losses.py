@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from arithmetic import training_cost
 from command_line import Stages, one_line_errors
+from random_encoder import settled
 from results import arguments, checkpoint, parse, record, save_figure, step_printer
 from retrieval import MEASURES, means, measure, rank
 
@@ -252,21 +253,14 @@ def embeddings(params, state, x):
     return np.concatenate([np.array(embed(x[first : first + 200])) for first in range(0, len(x), 200)])
 
 
-def settled(params, state, draw, seed, batches=20):
-    """`state` of an untrained network after some batches: statistics that fit the pictures."""
-    rng = np.random.default_rng(seed)
-    for _ in range(batches):
-        _, _, state = cnn(params, state, draw(rng)[0], training=True)
-    return state
-
-
 def baselines(split, test, x, args):
     """{method: {measure: values by seed}} of what is not trained."""
     images, labels, mean, std = split
     draw, at_random = drawer(images, labels, args.batch, True, mean, std), []
     for seed in range(args.seed, args.seed + args.seeds):
         params, state = cnn_init(widths=WIDTHS, embedding=EMBEDDING, size=(SIZE, SIZE), seed=seed)
-        at_random.append(judge(embeddings(params, settled(params, state, draw, seed), x), test.labels))
+        state = settled(params, state, lambda rng: draw(rng)[0], seed, encoder=cnn)
+        at_random.append(judge(embeddings(params, state, x), test.labels))
     return {
         "raw pixels": by_measure([judge(x.reshape(len(x), -1), test.labels)]),
         "colour histogram": by_measure([judge(colour_histogram(test.images), test.labels)]),

@@ -16,8 +16,9 @@ way come on top, some 10 seconds each.
 
 import numpy as np
 from arithmetic import training_cost
-from cifar import is_jpeg, pictures, settled, shuffled, statistics
+from cifar import is_jpeg, pictures, shuffled, statistics
 from command_line import Stages, one_line_errors
+from random_encoder import settled
 from results import arguments, checkpoint, figure, parse, record, step_printer
 
 from refimpl.images import simclr_views

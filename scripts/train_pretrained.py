@@ -25,8 +25,9 @@ from typing import NamedTuple
 
 import numpy as np
 from arithmetic import training_cost
-from cifar import is_jpeg, pictures, settled, shuffled
+from cifar import is_jpeg, pictures, shuffled
 from command_line import Stages, check_writable, one_line_errors
+from random_encoder import settled
 from results import arguments, checkpoint, figure, parse, record, smoothed, step_printer
 from retrieval import means, measure, rank
 
