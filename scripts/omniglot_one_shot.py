@@ -136,7 +136,7 @@ def train_and_test(args, which, runs, stages):
     with stages.stage(f"training on {which[11:]}", "step") as progress:
         trained = supervised_contrastive(
             drawer(*turned_and_mirrored(ink(images), labels)), params, state, encoder=cnn, minutes=args.minutes,
-            temperature=0.1, learning_rate=3e-3, projection=128, seed=args.seed,
+            temperature=0.05, learning_rate=3e-3, projection=128, seed=args.seed,
             checkpoint=checkpoint(args, f"{which}{'-validate' * args.validate}"), progress=step_printer(progress),
         )  # fmt: skip
     embed = cnn_embedder(fold_batch_norm(trained.params, trained.state))
