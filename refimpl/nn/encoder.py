@@ -132,7 +132,10 @@ def embedding_size(params):
     """d of an encoder by its parameters: what its linear head gives or, without one, the width of its last norm."""
     if "head/bias" in params:
         return len(params["head/bias"])
-    return len([beta for name, beta in params.items() if name.endswith("/beta")][-1])
+    betas = [beta for name, beta in params.items() if name.endswith("/beta")]
+    if not betas:
+        raise ValueError(f"params: expected those of an encoder, got {sorted(params)[:4]} ...")
+    return len(betas[-1])
 
 
 def cnn_init(*, widths=(32, 64, 128, 128), embedding=128, size=(32, 32), seed, channels=3, dtype=np.float32):
