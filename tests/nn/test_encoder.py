@@ -2,15 +2,22 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from refimpl.nn import (
+    cnn,
+    cnn_init,
     cosine_schedule,
+    embedding_size,
     fold_batch_norm,
     l2_normalize,
     resnet,
     resnet_inference,
     resnet_init,
     sgd,
+    whitened,
+    whitened_init,
 )
 
 from .gradients import assert_gradients
@@ -37,6 +44,25 @@ def test_sizes_of_the_family():
     assert sum(p.size for p in resnet_init(widths=(16, 32, 64), embedding=64, seed=0)[0].values()) < 100_000
     params, _ = resnet_init(widths=(64, 128, 256, 512), blocks=2, embedding=10, seed=0)
     assert sum(p.size for p in params.values()) == 11_173_962  # CIFAR ResNet-18: 11.17 million
+
+
+@settings(max_examples=20, deadline=None)
+@given(widths=st.lists(st.integers(1, 9), min_size=1, max_size=3), d=st.integers(1, 9))
+def test_embedding_size_is_that_of_what_the_encoder_gives(widths, d):
+    x = images(2, (17, 17), np.float32)
+    for encoder, (params, state) in (
+        (resnet, resnet_init(widths=widths, embedding=d, seed=0)),
+        (cnn, cnn_init(widths=widths, embedding=d, size=(17, 17), seed=0)),
+        (whitened, whitened_init(x, widths=widths, seed=0)),
+    ):
+        embeddings, _, _ = encoder(params, state, x, training=False)
+        assert embeddings.shape == (2, embedding_size(params))
+
+
+@pytest.mark.parametrize("params", [{}, {"layer0/weight": np.zeros((2, 3), np.float32)}])
+def test_embedding_size_of_what_is_no_encoder(params):
+    with pytest.raises(ValueError, match="params"):
+        embedding_size(params)
 
 
 @pytest.mark.parametrize("size", [(8, 8), (13, 9), (32, 32)])

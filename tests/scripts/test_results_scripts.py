@@ -7,10 +7,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from refimpl.nn import cnn_init, gradient_check, pretrained, resnet_init, whitened_init
+from refimpl.data import omniglot
+from refimpl.nn import (
+    cnn_embedder,
+    cnn_init,
+    fold_batch_norm,
+    gradient_check,
+    mlp_init,
+    pretrained,
+    resnet_init,
+    whitened_init,
+)
 
-from .tiny_data import write_public_data
+from .tiny_data import drawing, write_public_data
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
@@ -252,6 +264,49 @@ def test_omniglot_one_shot(run, tmp_path):
     found = run("omniglot_one_shot", "--minutes", 0.001, "--checkpoint", tmp_path, **small)
     assert set(found) == {"modified Hausdorff", "background_small1", "background_small2", "mean of the sets"}
     assert all(0 <= table["error"] <= 1 for table in found.values())
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(n=st.integers(1, 5), m=st.integers(1, 5), views=st.integers(1, 4), seed=st.integers(0, 99))
+def test_the_best_match_is_the_largest_product_of_any_two_views(script, n, m, views, seed):
+    rng = np.random.default_rng(seed)
+    asked, known = rng.standard_normal((n, views, 3)), rng.standard_normal((m, views, 3))
+    found = script("omniglot_one_shot").best_match(asked, known)
+    expected = [[max(float(a @ b) for a in asked[i] for b in known[j]) for j in range(m)] for i in range(n)]
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_projections_are_unit_vectors_and_the_first_view_is_the_picture_itself(script):
+    module, rng = script("omniglot_one_shot"), np.random.default_rng(0)
+    pictures = module.ink(np.stack([drawing(rng) for _ in range(3)]))
+    params, state = cnn_init(widths=(4,), embedding=5, size=(module.SIZE,) * 2, channels=1, seed=0)
+    embed, head = cnn_embedder(fold_batch_norm(params, state)), mlp_init((5, 5, 4), seed=0)
+    one, three = (module.projections(embed, head, pictures, views, 7) for views in (1, 3))
+    assert three.shape == (3, 3, 4)
+    np.testing.assert_allclose(np.linalg.norm(three, axis=2), 1, rtol=1e-5)
+    assert np.array_equal(one[:, 0], three[:, 0])
+    assert np.array_equal(one, module.projections(embed, head, pictures, 1, 8))  # nothing is drawn for it
+    assert np.abs(three[:, 1] - three[:, 2]).max() > 1e-4 < np.abs(three[:, 0] - three[:, 1]).max()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_runs_like_the_official_ones(script, data, monkeypatch, seed):
+    """Two drawers a run, the asked one's characters in another order; every alphabet as often as any other."""
+    monkeypatch.setenv("REFIMPL_DATA", str(data))
+    module = script("omniglot_one_shot")
+    found = omniglot("background_small1", size=module.STORED)
+    runs = module.runs_from("background_small1", np.random.default_rng(seed), count=3)
+    assert len(runs) == 6
+    alphabets = []
+    place = {picture.tobytes(): row for row, picture in enumerate(found.images)}
+    for training, test, labels in runs:
+        rows = [[place[picture.tobytes()] for picture in pictures] for pictures in (training, test)]
+        known, asked = (found.labels[r] for r in rows)
+        assert len(set(known)) == len(known) and np.array_equal(known[labels], asked)
+        drawers = [{int(row - np.flatnonzero(found.labels == found.labels[row])[0]) for row in r} for r in rows]
+        assert all(len(d) == 1 for d in drawers) and drawers[0] != drawers[1]
+        alphabets.append({found.class_names[c].split("/")[0] for c in known})
+    assert [len(a) for a in alphabets] == [1] * 6 and alphabets[0] == alphabets[2] != alphabets[3] == alphabets[5]
 
 
 @pytest.mark.parametrize("size", [24, 32, 17])
