@@ -82,7 +82,11 @@ def _with_candidates(first, last, x, candidates, closest, out):
 
 
 def plus_plus(x, k, rng):
-    """k rows of x, spread out by greedy k-means++. O(n k d log k)."""
+    """k rows of x, spread out by greedy k-means++. O(n k d log k).
+
+    Each next one is drawn with probability proportional to the squared distance to the nearest that is chosen already;
+    of 2 + floor(log k) draws the one that leaves the least sum of these stays (Arthur and Vassilvitskii 2007).
+    """
     trials = 2 + int(np.log(k))
     chosen = np.empty((k, x.shape[1]), np.float32)
     closest = np.full(len(x), np.inf, np.float32)

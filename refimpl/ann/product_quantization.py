@@ -87,7 +87,11 @@ def balanced_axes(x, m):
 
 
 def train_rotation(x, m, bits, seed, rounds=8):
-    """OPQ -> R (d, d) orthogonal, float32, such that x @ R is quantized with less error than x."""
+    """OPQ -> R (d, d) orthogonal, float32, such that x @ R is quantized with less error than x.
+
+    In turns (Ge et al., section 3.1): codebooks for x R give what it decodes to, Y; then the R that minimises
+    ||x R - Y||, R = U V^T of the singular value decomposition x^T Y = U S V^T (orthogonal Procrustes).
+    """
     d = x.shape[1]
     rotation = balanced_axes(x, m)
     for _ in range(rounds):

@@ -2,8 +2,8 @@
 
 A product is a list of parts, painted in order. A part is an outline in the unit square (x to the right, y down) and a
 material: the parts of material "body" carry the item's colour and pattern, "trim" its second colour, and the rest are
-what they are named after. A family is a function from four numbers in [0, 1] (proportions, and which kind of handle,
-collar, legs ...) to such a list, so that equal parameters give the same product and near ones a similar product.
+what they are named after. A family is a function from four numbers in [0, 1] (a, b, c: proportions; d: which kind of
+handle, collar, legs ...) to such a list: equal parameters give the same product, near ones a similar product.
 
     FAMILIES   name -> function(a, b, c, d) -> [Part, ...]
 
@@ -83,6 +83,7 @@ def tapered(x, top, bottom, top_radius, bottom_radius, depth):
 
 
 def mug(a, b, c, d):
+    """a: radius; b: height; c: width of the foot; d: a round, square or drawn-out handle."""
     radius, height, foot = 0.2 + 0.09 * a, 0.44 + 0.22 * b, 0.72 + 0.3 * c
     x, top, bottom = 0.43, 0.5 - height / 2, 0.48 + height / 2
     edge = x + radius * (1 + foot) / 2
@@ -104,6 +105,7 @@ def mug(a, b, c, d):
 
 
 def shirt(a, b, c, d):
+    """a: width; b: length of the sleeves; c: neck, flare of the hem; d: a round neck or a V, and its depth."""
     half, sleeve, neck = 0.19 + 0.06 * a, 0.14 + 0.25 * b, 0.08 + 0.03 * c
     bottom, hem = 0.86, half * (0.95 + 0.2 * c)
     shoulder = half + 0.07
@@ -128,6 +130,7 @@ def shirt(a, b, c, d):
 
 
 def shoe(a, b, c, d):
+    """a: height of the ankle, laces; b: height of the toe; c: sole; d: a wave, stripes or a disc."""
     ankle, toe, sole = 0.42 - 0.2 * a, 0.62 - 0.06 * b, 0.04 + 0.05 * c
     ground = 0.74
     upper = smooth(points((0.1, ground - 0.02), (0.1, ankle + 0.16), (0.13, ankle), (0.34, ankle + 0.01),
@@ -155,6 +158,7 @@ def shoe(a, b, c, d):
 
 
 def chair(a, b, c, d):
+    """a: width; b: height of the back; c: splay of the legs; d: a back of slats, a panel or a shell; wood or metal."""
     half, top, seat = 0.18 + 0.07 * a, 0.2 - 0.12 * b, 0.55
     splay, legs = 0.02 + 0.07 * c, "wood" if d < 0.5 else "metal"
     parts = [
@@ -183,6 +187,7 @@ def chair(a, b, c, d):
 
 
 def lamp(a, b, c, d):
+    """a, b: lower and upper width of the shade; c: its length; d: a jar, a stem or a tripod."""
     wide, narrow, bottom = 0.22 + 0.1 * a, 0.08 + 0.12 * b, 0.36 + 0.14 * c
     top = 0.09
     parts = []
@@ -202,6 +207,7 @@ def lamp(a, b, c, d):
 
 
 def bottle(a, b, c, d):
+    """a: radius; b: width of the neck, length of the cap; c: height of the shoulder; d: size of the label, a waist."""
     radius, neck, shoulder = 0.12 + 0.08 * a, 0.04 + 0.025 * b, 0.32 + 0.16 * c
     top = 0.09
     profile = [(neck, top), (neck, shoulder - 0.13), (neck * 1.15, shoulder - 0.08), (radius, shoulder + 0.06)]
@@ -221,6 +227,7 @@ def bottle(a, b, c, d):
 
 
 def handbag(a, b, c, d):
+    """a, b: width below and above; c: height, reach of the grip; d: a flap, a pocket or a band; width of the grip."""
     bottom_half, top_half, top = 0.3 + 0.08 * a, 0.2 + 0.12 * b, 0.46 - 0.08 * c
     bottom = 0.86
     body = smooth(points((0.5 - top_half, top), (0.5, top - 0.012), (0.5 + top_half, top),
@@ -246,6 +253,7 @@ def handbag(a, b, c, d):
 
 
 def hat(a, b, c, d):
+    """a: brim; b: width of the crown; c: its height; d: a dent, a feather, width of the band."""
     brim, crown, height = 0.32 + 0.12 * a, 0.17 + 0.06 * b, 0.24 + 0.16 * c
     base, sag = 0.66, 0.05 + 0.05 * a
     top = base - height
@@ -269,6 +277,7 @@ def hat(a, b, c, d):
 
 
 def watch(a, b, c, d):
+    """a: radius; b: width of the strap, steel or gold; c: light or dark dial; d: 12 or 4 marks, round or square."""
     radius, strap = 0.19 + 0.06 * a, 0.1 + 0.04 * b
     case = box(0.5 - radius, 0.5 - radius, 0.5 + radius, 0.5 + radius, 0.06) if d > 0.6 else ellipse(0.5, 0.5, radius)
     inner = radius - 0.035
@@ -293,6 +302,7 @@ def watch(a, b, c, d):
 
 
 def sofa(a, b, c, d):
+    """a: width; b: height of the back; c: arms, roundness; d: 2 or 3 seats, height of the arms, a pillow."""
     half, top, arm = 0.36 + 0.07 * a, 0.36 - 0.1 * b, 0.08 + 0.04 * c
     feet = [points((0.5 + s * (half - 0.06), 0.76), (0.5 + s * (half - 0.05), 0.84)) for s in (-1, 1)]
     parts = [Part(foot, "wood", 0.04) for foot in feet]
@@ -315,6 +325,7 @@ def sofa(a, b, c, d):
 
 
 def vase(a, b, c, d):
+    """a: belly; b: neck; c: lip and foot; d: height of the widest place; a ring round the neck or two handles."""
     belly, neck, lip = 0.15 + 0.13 * a, 0.05 + 0.07 * b, 0.08 + 0.08 * c
     widest = 0.5 + 0.15 * d
     profile = [(lip, 0.12), (neck, 0.26), (belly, widest), (0.09 + 0.04 * c, 0.86), (0.1 + 0.04 * c, 0.9)]
@@ -334,6 +345,7 @@ def vase(a, b, c, d):
 
 
 def glasses(a, b, c, d):
+    """a: width of the lenses, dark or blue; b: their height; c: gap, frame; d: round, square or winged."""
     rx, ry, gap = 0.15 + 0.03 * a, 0.1 + 0.06 * b, 0.025 + 0.02 * c
     thick, y = 0.03 + 0.025 * c, 0.52
     lens = "smoke" if a < 0.6 else "sky"
@@ -358,6 +370,7 @@ def glasses(a, b, c, d):
 
 
 def guitar(a, b, c, d):
+    """a, b: lower and upper half of the body; c: waist; d: acoustic or electric."""
     lower, upper, waist = 0.2 + 0.05 * a, 0.15 + 0.04 * b, 0.11 + 0.04 * c
     parts = [
         Part(points((0.5, 0.12), (0.5, 0.6)), "coffee", 0.058),
@@ -388,6 +401,7 @@ def guitar(a, b, c, d):
 
 
 def teapot(a, b, c, d):
+    """a: width; b: height of the body; c: tip of the spout, lid and its knob; d: a handle at the side or above."""
     rx, ry, y = 0.2 + 0.06 * a, 0.16 + 0.09 * b, 0.58
     x, tip = 0.5, 0.4 + 0.1 * c
     spout = smooth(points((x - rx * 0.7, y - 0.03), (x - rx - 0.08, y - 0.04), (x - rx - 0.14, tip),
@@ -409,6 +423,7 @@ def teapot(a, b, c, d):
 
 
 def clock(a, b, c, d):
+    """a: radius; b: width of the ring; c: 12 or 4 marks; d: with bells, without, or for the wall, round or square."""
     radius, ring, y = 0.27 + 0.05 * a, 0.04 + 0.03 * b, 0.54
     parts = []
     if d < 0.6:  # an alarm clock: feet and bells
@@ -438,6 +453,7 @@ def clock(a, b, c, d):
 
 
 def umbrella(a, b, c, d):
+    """a: half the width; b: height of the canopy; c: 4 to 6 panels; d: a hook or a straight handle."""
     half, height, scallops = 0.36 + 0.07 * a, 0.3 + 0.12 * b, 4 + int(2.99 * c)
     base = 0.52
     top = base - height

@@ -152,6 +152,8 @@ def importance_sample(target, proposal, k, seed):
 
 
 class Estimate(NamedTuple):
+    """Mean of a function under the target distribution, from weighted draws."""
+
     mean: float
     standard_error: float
     effective_size: float  # so many plain draws would weigh as evenly: (sum w)^2 / sum w^2, between 1 and k

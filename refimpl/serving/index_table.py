@@ -13,6 +13,8 @@ from ..files import atomic_write
 
 
 class IndexTable(NamedTuple):
+    """What a folder's index remembers of its pictures, one row each, sorted by name."""
+
     names: np.ndarray  # (n,) str, path below the folder, with forward slashes
     stamps: np.ndarray  # (n, 2) int64, size in bytes and time of modification in ns
     embeddings: np.ndarray  # (n, d) float32, unit length

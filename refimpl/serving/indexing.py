@@ -15,6 +15,8 @@ KEPT_EVERY = 20  # seconds
 
 
 class Indexed(NamedTuple):
+    """What an update of the index did."""
+
     table: IndexTable
     embedded: int  # pictures embedded now
     kept: int  # pictures whose embedding was still good
