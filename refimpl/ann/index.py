@@ -233,6 +233,10 @@ class Index:
     def _scan_limit(self):
         return 0
 
+    def _structure_answers(self, open_rows):
+        """Whether the structure has every row, and its search is cheaper than a scan of the open ones."""
+        return self._built == len(open_rows) and np.count_nonzero(open_rows) > self._scan_limit()
+
     def _check_search(self, queries, allow):
         """The queries in the stored form, and the rows that may be found."""
         self._check_fitted()

@@ -18,9 +18,10 @@ from .lists import Lists, as_one_list, best_in_lists, longest_vector, make_lists
 from .nearest_centroid import assign
 from .principal import FEW, choose_axes, split_sample
 
-__all__ = ["IVFIndex", "as_one_list", "coarse_centroids", "nearest_centroids", "until_enough"]
+__all__ = ["IVFIndex", "as_one_list", "coarse_centroids", "list_scan_limit", "nearest_centroids", "until_enough"]
 
 SAMPLE_EACH = 64  # vectors for each centroid that the clustering learns from
+COST = 0.4  # of a row in a list, in rows scanned (`list_scan_limit`)
 MEASURING = 3200  # what measuring a vector costs, in its share of a step of the product: 400 cycles over 1 / 8
 
 
@@ -51,6 +52,17 @@ def until_enough(look, probes, n_lists, open_rows, k, copies=1):
         for whole, part in zip(answer, look(todo, m)):
             whole[todo] = part
     return answer
+
+
+def list_scan_limit(built, probes, n_lists, cost):
+    """How many open rows cost no more to scan than to look for in lists.
+
+    `cost` is that of a row in a list, in rows scanned. A scan costs n_open. Of the lists, probes / share are looked
+    into, share = n_open / built; so they cost (cost built) (probes / share) / n_lists, cost built at most. Equal at
+
+        n_open = built sqrt(cost probes / n_lists),  or  n_open = cost built
+    """
+    return int(built * min(cost, np.sqrt(cost * probes / n_lists)))
 
 
 class IVFIndex(Index):
@@ -105,7 +117,7 @@ class IVFIndex(Index):
             self._centroid_list = as_one_list(self._centroids, axes)
 
     def _scan_limit(self):
-        return self._built * self.probes // len(self._centroids)
+        return list_scan_limit(self._built, self.probes, len(self._centroids), COST)
 
     def _in_lists(self, queries, k, open_rows):
         """Ids and distances of the nearest in the lists."""
@@ -121,6 +133,6 @@ class IVFIndex(Index):
         return self._in_lists(queries, k, open_rows)[0]
 
     def _nearest(self, queries, k, open_rows):
-        if self._built < len(open_rows) or np.count_nonzero(open_rows) <= self._scan_limit():
+        if not self._structure_answers(open_rows):
             return super()._nearest(queries, k, open_rows)
         return self._in_lists(queries, k, open_rows)

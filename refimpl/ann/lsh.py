@@ -236,7 +236,8 @@ class LSHIndex(Index):
         return values.astype(np.int64), both
 
     def _scan_limit(self):
-        return 4 * self.probes * max(1, self._built >> self._multipliers.shape[1])
+        """Of n rows with n_open open, a scan measures n_open, a search some probes bucket n / n_open."""
+        return int(np.sqrt(1.5 * self.probes * max(1, self._built >> self._multipliers.shape[1]) * self._built))
 
     def _candidates(self, queries, k, open_rows, share):
         """Ids of the k nearest among the rows of the probed buckets; probes in proportion to what is closed."""

@@ -31,11 +31,12 @@ from ..validation import check_choice, check_integer
 from .byte_shuffle import MOST_PARTS
 from .candidates import offer, squared_distance
 from .fast_scan import in_lanes, open_biases, pack_codes, scan_lists, table_books
-from .ivf import as_one_list, coarse_centroids, nearest_centroids, until_enough
+from .ivf import as_one_list, coarse_centroids, list_scan_limit, nearest_centroids, until_enough
 from .kmeans import assign, group_by_label, kmeans
 from .reorder import ReorderedIndex
 
 SAMPLE = 20_000  # vectors that codebooks and rotation are learned from
+COST = 0.3  # of a code, in rows scanned (`list_scan_limit`)
 
 
 def split(x, m):
@@ -218,7 +219,7 @@ class IVFPQIndex(ReorderedIndex):
         self._books = (table_books if self._in_blocks() else scan_books)(self._codebooks)
 
     def _scan_limit(self):
-        return max(self.rerank, self._built * self.probes // len(self._centroids))
+        return max(self.rerank, list_scan_limit(self._built, self.probes, len(self._centroids), COST))
 
     def _scan_codes(self, queries, probes, open_rows, r):
         """Rows (n, r) of the nearest codes in the probed lists, -1 for none. Queries padded."""

@@ -31,11 +31,13 @@ from .candidates import SUMS, measure, offer, squared_distance
 from .fast_scan import in_lanes, pack_codes
 from .gather import prefetch
 from .index import METRICS, Index, scan
-from .ivf import coarse_centroids, until_enough
+from .ivf import coarse_centroids, list_scan_limit, until_enough
 from .kmeans import assign, group_by_label
 from .panels import rounding_error
 from .rabitq import encode, query_tables, random_rotation, table_error
 from .reorder import LINE
+
+COST = 0.3  # of a code, in rows scanned (`list_scan_limit`)
 
 
 @njit(cache=True, no_cpython_wrapper=True, fastmath=SUMS)
@@ -259,7 +261,7 @@ class RaBitQIndex(Index):
         )
 
     def _scan_limit(self):
-        return self._built * self.probes // len(self._centroids)
+        return list_scan_limit(self._built, self.probes, len(self._centroids), COST)
 
     def _look(self, queries, turned, k, open_rows, m):
         """The k nearest in the m nearest lists -> ids, distances (n, k), -1 for none; how many were measured (n,).
@@ -306,7 +308,7 @@ class RaBitQIndex(Index):
 
     def _nearest(self, queries, k, open_rows):
         """By the lists; rows added since and few open ones are scanned."""
-        if self._built < len(open_rows) or np.count_nonzero(open_rows) <= self._scan_limit():
+        if not self._structure_answers(open_rows):
             return super()._nearest(queries, k, open_rows)
         found, distances, _ = self._in_lists(queries, k, open_rows)
         short = np.flatnonzero(found[:, -1] < 0)  # where no bound is a number

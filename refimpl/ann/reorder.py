@@ -98,7 +98,7 @@ class ReorderedIndex(Index):
 
     def _nearest(self, queries, k, open_rows):
         """The candidates of `_rows` in the order of their exact distances; few open rows are scanned."""
-        if self._built < len(open_rows) or np.count_nonzero(open_rows) <= self._scan_limit():
+        if not self._structure_answers(open_rows):
             return super()._nearest(queries, k, open_rows)
         rows = self._rows(queries, k, open_rows)
         found, distances = reorder(self._vectors, rows, self._ids, queries, self.metric, k)

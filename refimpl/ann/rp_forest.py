@@ -212,7 +212,8 @@ class RPForestIndex(Index):
             self._report(min(1.0, (first + at_once) / self.trees))
 
     def _scan_limit(self):
-        return 4 * self.leaf_size * (self.max_leaves or 1)
+        """Of n rows with n_open open, a scan measures n_open, a search some max_leaves leaf n / n_open."""
+        return int(np.sqrt(2.0 * self.leaf_size * (self.max_leaves or 1) * self._built))
 
     def _candidates(self, queries, k, open_rows, share):
         """Ids of the k nearest among the leaves that the queue opens; its budget grows with what is closed."""

@@ -33,12 +33,13 @@ from .bits import lowest_bit
 from .byte_shuffle import LANES, MOST_PARTS, block_scores
 from .candidates import offer, squared_distance
 from .fast_scan import in_lanes, make_tables, open_biases, pack_codes, scan_lists, table_books
-from .ivf import coarse_centroids, until_enough
+from .ivf import coarse_centroids, list_scan_limit, until_enough
 from .kmeans import assign, group_by_label
 from .product_quantization import SAMPLE, decode, encode, padded, train_codebooks
 from .reorder import ReorderedIndex
 from .soar import second_lists
 
+COST = 0.2  # of a code, in rows scanned (`list_scan_limit`)
 LIST_PARTS = 32  # of a centroid's code
 WINDOW = 16  # lists that are sorted by distance first
 
@@ -191,7 +192,7 @@ class ScaNNIndex(ReorderedIndex):
         self._ranking_centroids = padded(self._centroids, len(self._list_books))
 
     def _scan_limit(self):
-        return max(self.rerank, self._built * self.probes // len(self._centroids))
+        return max(self.rerank, list_scan_limit(self._built, self.probes, len(self._centroids), COST))
 
     def _rows(self, queries, k, open_rows):
         """Rows of the best `rerank` approximate scores, both copies of a row counted; more lists if too few."""

@@ -156,11 +156,15 @@ def test_a_larger_budget_never_lowers_recall(kind, metric):
     assert np.mean(recalls[-1]) > 0.98 and np.mean(recalls[0]) < 0.9
 
 
+@pytest.mark.parametrize("scans", [True, False])
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if TABLE[kind].default])
-def test_recall_is_kept_under_a_filter(kind):
+def test_recall_is_kept_under_a_filter(kind, scans):
+    """By a scan of few open rows, and by the structure with a budget that grows."""
     data = near_a_plane(20100, 5)
     vectors, queries = data[:20000], data[20000:]
     index, rng = kind(metric="l2").fit(vectors), np.random.default_rng(6)
+    if not scans:
+        structured(index)
     full = distances_by_definition(vectors, queries, "l2")
 
     def recall(mask):

@@ -8,9 +8,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refimpl.ann import ExactIndex, IVFIndex, ivf, lists
+from refimpl.ann.ivf import list_scan_limit
 from refimpl.ann.lists import as_one_list, best_in_lists, make_lists, measure, nearest_centroids
 
 from .sorting import METRICS, by_definition, clouds, sorted_neighbors, unit
+
+
+@given(
+    built=st.integers(1, 10**7), n_lists=st.integers(1, 5000), probes=st.integers(1, 5000), cost=st.floats(0.01, 0.99),
+    share=st.floats(0, 1),
+)  # fmt: skip
+def test_what_is_scanned_is_no_dearer_than_the_lists(built, n_lists, probes, cost, share):
+    """The costs written out, lists looked into and rows in them, on either side of the limit."""
+    n_open = max(1, int(share * built))
+    lists_cost = cost * built * min(1, probes * built / n_open / n_lists)
+    if n_open <= list_scan_limit(built, probes, n_lists, cost):
+        assert n_open <= lists_cost * (1 + 1e-9)
+    else:
+        assert n_open > lists_cost * (1 - 1e-9)
+    assert list_scan_limit(built, probes, n_lists, cost) < built  # without a filter the lists are used
 
 
 @pytest.mark.parametrize("metric", METRICS)

@@ -167,6 +167,8 @@ WRONG = [
     ("benchmark_ann", ["--data", "{tmp}/none.npy"], "none.npy"),
     ("benchmark_ann", ["--data", "{tmp}/file"], "file"),
     ("benchmark_ann", ["--plot", "{tmp}"], "--plot"),
+    ("benchmark_filtered", ["--repeats", "0"], "--repeats"),
+    ("benchmark_filtered", ["--json", "{tmp}"], "--json"),
     ("benchmark_first_call", ["--only", "none"], "--only"),
     ("benchmark_first_call", ["--repeats", "0"], "--repeats"),
     ("benchmark_ann_trees", ["--only", "none"], "--only"),
