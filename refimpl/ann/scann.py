@@ -199,7 +199,8 @@ class ScaNNIndex(ReorderedIndex):
         shifted = queries - self._center
         own, ranking = padded(shifted, len(self._codebooks)), padded(shifted, len(self._list_books))
         lists = self._starts, self._codes, open_biases(self._biases, self._code_rows, open_rows), self._code_rows
-        copies = 1 if self.spill is None else 2  # of a row among the candidates, at most
+        twice = self.spill is not None and len(self._centroids) > 1
+        copies = 2 if twice else 1  # of a row among the candidates, at most
         kept = copies * min(max(k, self.rerank), max(k, self._built))
 
         def look(some, m):
