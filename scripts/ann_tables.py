@@ -2,8 +2,8 @@
 
     python scripts/ann_tables.py [--docs docs]
 
-A table is found by its header and replaced whole. Sources: benchmark_ann.json, benchmark_ann_trees.json and
-ann_floors.json in DOCS/results. Run it after recording one of them, with plot_ann_pages.py.
+A table is found by its header and replaced whole. Sources: benchmark_ann.json, benchmark_ann_trees.json,
+benchmark_filtered.json and ann_floors.json in DOCS/results. Run it after recording one of them, with plot_ann_pages.py.
 """
 
 import json
@@ -21,6 +21,7 @@ ALL = "| index | build, s | bytes a vector | queries/s at recall 0.95 | at recal
 FLOOR = "| limited by | counted for a query | floor, us | measured, us |"
 GOALS = "| work | goal | not below | measured |"
 FLOORS = "| index | limited by | floor, us | measured, us | times the floor |"
+FILTERED = "| {} | none | 50% | 10% | 1% | 0.1% |"
 NAMES = {
     "multiply": ("operations", "arithmetic"),
     "look up": ("look-ups", "byte shuffles"),
@@ -128,6 +129,16 @@ def all_floor_rows(floors):
     return lines
 
 
+def filtered_rows(rows, kind):
+    """A line an index: rate and recall by the share that is allowed, the rows of one kind of filter."""
+    lines = []
+    for name in dict.fromkeys(entry["index"] for entry in rows):
+        of_index = [e for e in rows if e["index"] == name and (e["filter"] == "none" or e["filter"].startswith(kind))]
+        cells = [f"{e['rate']:,.0f} ({e['recall']:.3f})" for e in of_index]
+        lines.append(row(f"**{name}**" if of_index[0]["ours"] else name, *cells))
+    return lines
+
+
 def replace_table(text, header, lines):
     """The text with the rows of the table with this header replaced; ValueError if it has none."""
     before, found, after = text.partition(header + "\n")
@@ -143,9 +154,9 @@ def main():
     parser.add_argument("--docs", type=Path, default=Path("docs"))
     options = parser.parse_args()
     with one_line_errors(parser):
-        flat, trees, floors = (
+        flat, trees, filtered, floors = (
             json.loads((options.docs / "results" / f"{name}.json").read_text())
-            for name in ("benchmark_ann", "benchmark_ann_trees", "ann_floors")
+            for name in ("benchmark_ann", "benchmark_ann_trees", "benchmark_filtered", "ann_floors")
         )
     rows, contenders, floors = flat["rows"] + trees["rows"], flat["contenders"], floors["results"]
     tables = {name: [(WORK, work_rows(rows, part))] for name, part in PARTS.items()}
@@ -157,6 +168,7 @@ def main():
         (ALL, all_rows(contenders)),
         (GOALS, goal_rows(rows)),
         (FLOORS, all_floor_rows(floors)),
+        *((FILTERED.format(kind), filtered_rows(filtered["rows"], kind)) for kind in ("random", "one side")),
     ]
     for name, found in tables.items():
         path = options.docs / f"ann-{name}.md"

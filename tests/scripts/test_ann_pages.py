@@ -95,3 +95,34 @@ def test_a_page_is_drawn_from_the_records(script, tmp_path, monkeypatch):
         assert 1000 < (tmp_path / name).stat().st_size < 150_000
     shown = json.loads((tmp_path / "ann_pages.json").read_text())["results"]["hamming"]
     assert 0 < shown["deviation in bits"] < shown["binomial"]
+
+
+def test_what_a_filter_costs(script, tmp_path, monkeypatch):
+    module, tables = script("benchmark_filtered"), script("ann_tables")
+    monkeypatch.setattr(module, "VECTORS", 1000)
+    monkeypatch.setattr(module, "QUERIES", 5)
+    monkeypatch.setattr(module, "INDEXES", ("IVFIndex",))
+    path = tmp_path / "filtered.json"
+    monkeypatch.setattr(sys, "argv", ["benchmark_filtered.py", "--repeats", "1", "--json", str(path)])
+    module.main()
+    record = json.loads(path.read_text())
+    assert {"command", "environment", "seed"} <= record.keys()
+    assert len(record["rows"]) == 2 * (1 + 2 * 4) and all(row["rate"] > 0 for row in record["rows"])
+    assert all(row["recall"] == 1 for row in record["rows"] if row["index"] == "ExactIndex")
+    lines = tables.filtered_rows(record["rows"], "one side")
+    assert [line.count("|") for line in lines] == [7, 7] and "**ExactIndex**" in lines[0]
+
+
+def test_filters_allow_what_they_say(script):
+    module = script("benchmark_filtered")
+    vectors = np.random.default_rng(0).standard_normal((2000, 6)).astype(np.float32)
+    masks = module.filters(vectors, 1)
+    assert masks.pop("none").all()
+    for name, mask in masks.items():
+        kind, share = name.rsplit(" ", 1)
+        assert mask.sum() == round(2000 * float(share[:-1]) / 100)
+        along = vectors @ np.random.default_rng(1).standard_normal(6)
+        assert (along[mask].min() >= along[~mask].max()) == (kind == "one side")
+    for kind in ("random", "one side"):  # each within the one before
+        nested = [masks[f"{kind} {share}%"] for share in ("50", "10", "1", "0.1")]
+        assert all((small <= large).all() for large, small in zip(nested, nested[1:]))
