@@ -156,7 +156,7 @@ def counts(vectors, queries, setting):
     work[name] = {"multiply": 2 * 2 * 16 * D, "look up": 32 * LISTS + 64 * read(setting[name]), "fetch": 30}
     name = "RaBitQIndex"
     rabitq.probes = setting[name]
-    measured = rabitq._look(queries, turned, 10, np.ones(n, bool), rabitq.probes)[2].mean()
+    measured = rabitq._in_lists(queries, 10, rabitq._live)[2].mean()
     look_up = D / 4 * (LISTS / 2 + read(rabitq.probes))
     work[name] = {"multiply": 2 * D * D + 2 * 16 * D, "look up": look_up, "fetch": float(measured)}
     work["HammingIndex"] = {"multiply": 2 * D * D, "count": 128 * n, "fetch": setting["HammingIndex"]}

@@ -276,18 +276,33 @@ class HNSWIndex(Index):
         """Of n rows with n_open open, a scan measures n_open, a walk some ef 2 M n / n_open."""
         return int(np.sqrt(2.0 * self.ef * self.links * self._built))
 
-    def _rows(self, queries, k, open_rows, share):
-        """Rows of candidates (n, k), -1 where the walk meets too few."""
-        entry, top = self._top
-        wide, found = padded(queries), np.full((len(queries), k), -1, np.int64)
-        arrivals = np.empty(len(queries), np.int64)
-        arguments = self._points, self._upper, self._slots, entry, top, wide, arrivals
-        in_threads(len(queries), _arrive, *arguments, at_least=64)
-        ef = min(int(np.ceil(max(self.ef, k) / share)), self._built)
-        is_open = self._live_places if open_rows is self._live else open_rows[: self._built][self._order]
-        order = np.argsort(arrivals, kind="stable")
+    def _walk(self, queries, arrivals, k, is_open, ef):
+        """Places of open rows that a walk finds (n, k), -1 where it meets too few. queries padded."""
+        found = np.full((len(queries), k), -1, np.int64)
         graph = self._points, self._ground, self._slots, self._apart
-        in_threads(len(queries), _search, *graph, is_open, wide, order, arrivals, ef, found, at_least=4)
+        order = np.argsort(arrivals, kind="stable")
+        in_threads(len(queries), _search, *graph, is_open, queries, order, arrivals, ef, found, at_least=4)
+        return found
+
+    def _rows(self, queries, k, open_rows, n_open):
+        """Rows of candidates (n, k); -1 where a walk meets fewer, and so few that a scan of the open rows is cheaper.
+
+        A query whose walk of ef vectors met c < k open ones takes one of 2 ef, again and again, as long as the
+        vectors measured in the ef k / c that it may need, 2 M each, are no more than the open rows.
+        """
+        built, (entry, top) = self._built, self._top
+        wide, arrivals = padded(queries), np.empty(len(queries), np.int64)
+        in_threads(
+            len(queries), _arrive, self._points, self._upper, self._slots, entry, top, wide, arrivals, at_least=64
+        )
+        is_open = self._live_places if open_rows is self._live else open_rows[:built][self._order]
+        found, short = np.full((len(queries), k), -1, np.int64), np.arange(len(queries))
+        ef = min(-(-max(self.ef, k) * built // n_open), built)
+        while len(short):
+            found[short] = self._walk(wide[short], arrivals[short], k, is_open, ef)
+            met = (found[short] >= 0).sum(1)
+            affordable = 2 * self.links * ef * k <= n_open * np.maximum(met, 1)
+            short, ef = short[(met < min(k, n_open)) & affordable], 2 * ef
         return np.where(found < 0, -1, self._order[found])
 
     def _nearest(self, queries, k, open_rows):
@@ -296,9 +311,9 @@ class HNSWIndex(Index):
         n_open = int(np.count_nonzero(open_rows[:built]))
         if n_open <= self._scan_limit() or n_open == 0:
             return super()._nearest(queries, k, open_rows)
-        rows = self._rows(queries, k, open_rows, n_open / built)
+        rows = self._rows(queries, k, open_rows, n_open)
         short = np.flatnonzero((rows >= 0).sum(1) < min(k, n_open))
-        if len(short):  # a walk that ended early, in a part that few links leave
+        if len(short):  # a walk that ended early, in a part that few links leave, or far from what is open
             rows[short] = -1
             found = self._scan(queries[short], k, np.flatnonzero(open_rows[:built]))
             rows[short, : found.shape[1]] = self._rows_of(found)

@@ -9,6 +9,8 @@ shares the lists that it reads is in lists.py; the centroids are ranked by the s
 with coordinates left out where that pays (principal.py).
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from ..validation import check_integer
@@ -18,7 +20,15 @@ from .lists import Lists, as_one_list, best_in_lists, longest_vector, make_lists
 from .nearest_centroid import assign
 from .principal import FEW, choose_axes, split_sample
 
-__all__ = ["IVFIndex", "as_one_list", "coarse_centroids", "list_scan_limit", "nearest_centroids", "until_enough"]
+__all__ = [
+    "IVFIndex",
+    "as_one_list",
+    "choose_lists",
+    "coarse_centroids",
+    "list_scan_limit",
+    "listed_rows",
+    "nearest_centroids",
+]
 
 SAMPLE_EACH = 64  # vectors for each centroid that the clustering learns from
 COST = 0.4  # of a row in a list, in rows scanned (`list_scan_limit`)
@@ -35,23 +45,77 @@ def coarse_centroids(vectors, n_lists, seed):
     return kmeans(vectors[np.sort(sample)], n_lists, init="random", max_iter=10, seed=seed).centroids
 
 
-def until_enough(look, probes, n_lists, open_rows, k, copies=1):
-    """Answers from probes / share lists; from four times as many, again and again, where those have fewer than k rows.
+class ListedRows(NamedTuple):
+    """Which rows the lists hold, for `choose_lists`."""
 
-    look(some, m) -> arrays (queries, any), of the queries `some` in m lists; the first is -1 where nothing was found.
-    open_rows (built,): the share of them that is open is `share`. copies: of a row in an answer, at most.
+    starts: np.ndarray  # (L + 1,): list l has the blocks starts[l] to starts[l + 1] - 1
+    rows: np.ndarray  # (blocks, any) or (blocks,): the rows in each, -1 for none
+    sizes: np.ndarray  # (L,): rows of each list
+    live: np.ndarray  # (any,) bool: the rows that are not removed
+    live_sizes: np.ndarray  # (L,): those of each list
+
+
+def listed_rows(starts, rows, live):
+    """ListedRows of lists whose blocks are `starts` and `rows`."""
+    sizes = _open_sizes(starts, rows, np.ones(len(live), bool))
+    return ListedRows(starts, rows, sizes, live, sizes if live.all() else _open_sizes(starts, rows, live))
+
+
+def _open_sizes(starts, rows, open_rows):
+    """How many open rows each list holds, (L,) int64."""
+    if rows.size == 0:
+        return np.zeros(len(starts) - 1, np.int64)
+    is_open = (open_rows[rows] & (rows >= 0)).reshape(len(rows), -1)
+    return np.diff(np.concatenate([[0], np.cumsum(is_open.sum(1))])[starts])
+
+
+def choose_lists(rank, n_queries, probes, listed, open_rows, wanted):
+    """The lists that each query looks into -> (n, any) int64, -1 for none; without a filter mostly `probes` of them.
+
+    rank(some, m) -> (queries, m): the lists nearest to the queries `some`, nearest first; -1 for none, at the end.
+    With `share` of the listed rows open, a query goes through its nearest lists, past those without an open row, until
+
+        it has probes / share lists,
+        they hold as many open rows as its nearest `probes` lists hold rows (one without a filter: closed ones too),
+        and at least `wanted`.
+
+    The first is enough where any row may be closed. Where a filter closes all near ones, the open rows lie far out,
+    all at about one distance, and their lists in no helpful order: the second then goes on for longer.
     """
-    n_open = int(np.count_nonzero(open_rows))
-    wanted, m = copies * min(k, n_open), min(-(-probes * len(open_rows) // max(n_open, 1)), n_lists)
-    answer = look(slice(None), m)
-    while m < n_lists:
-        todo = np.flatnonzero((answer[0] >= 0).sum(1) < wanted)
-        if len(todo) == 0:
-            break
-        m = min(4 * m, n_lists)
-        for whole, part in zip(answer, look(todo, m)):
-            whole[todo] = part
-    return answer
+    sizes, n_lists = listed.sizes, len(listed.sizes)
+    unfiltered = open_rows is listed.live
+    open_sizes = listed.live_sizes if unfiltered else _open_sizes(listed.starts, listed.rows, open_rows)
+    total, n_open, probes = int(sizes.sum()), int(open_sizes.sum()), min(probes, n_lists)
+    wanted = min(wanted, n_open)
+    if n_open == total:
+        ranked = rank(np.arange(n_queries), probes)
+        if (sizes[ranked].sum(1) >= wanted).all():  # as a rule
+            return ranked
+    least = min(-(-probes * total // n_open), int(np.count_nonzero(open_sizes)))
+    todo, m = np.arange(n_queries), min(2 * least, n_lists)
+    chosen = np.full((n_queries, m), -1, np.int64)
+    while True:
+        ranked = rank(todo, m)
+        rows = np.minimum(np.maximum(sizes[ranked[:, :probes]].sum(1), wanted), n_open)
+        chosen[todo], enough = _first_lists(ranked, open_sizes, least, rows)
+        todo = todo[~enough]
+        if len(todo) == 0 or m == n_lists:
+            return chosen[:, : (chosen >= 0).sum(1).max(initial=1)]
+        m = min(2 * m, n_lists)
+        chosen = np.pad(chosen, ((0, 0), (0, m - chosen.shape[1])), constant_values=-1)
+
+
+def _first_lists(ranked, open_sizes, least, rows):
+    """Of ranked lists (n, m) the first that hold open rows, then -1, and whether they are enough.
+
+    Enough are `least` lists that hold rows (n,) open rows.
+    """
+    counts = np.where(ranked < 0, 0, open_sizes[ranked])
+    met, passed = np.cumsum(counts, 1), np.cumsum(counts > 0, 1)
+    taken = (counts > 0) & ((met - counts < rows[:, None]) | (passed <= least))
+    in_front = np.argsort(~taken, 1, kind="stable")
+    lists = np.take_along_axis(np.where(taken, ranked, -1), in_front, 1)
+    return lists, (met[:, -1] >= rows) & (passed[:, -1] >= least)
 
 
 def list_scan_limit(built, probes, n_lists, cost):
@@ -109,6 +173,7 @@ class IVFIndex(Index):
         none = np.zeros((len(self._center), 0))  # all centroids are compared; of the lists too little is, for axes
         longest = longest_vector(self._biases)
         self._lists = Lists(self._list_starts, self._panels, self._biases, self._lane_rows, none, longest)
+        self._listed = listed_rows(self._list_starts, self._lane_rows, self._live)
         if self._centroid_list is None:
             axes, near = None, min(self.probes, len(self._centroids))
             if self._built >= FEW:
@@ -123,11 +188,11 @@ class IVFIndex(Index):
         """Ids and distances of the nearest in the lists."""
         shifted, table = queries - self._center, (self._vectors, self._ids, open_rows)
 
-        def look(some, m):
-            probes = nearest_centroids(self._centroid_list, shifted[some], m)
-            return best_in_lists(self._lists, table, queries[some], shifted[some], probes, k, self.metric)
+        def rank(some, m):
+            return nearest_centroids(self._centroid_list, shifted[some], m)
 
-        return until_enough(look, self.probes, len(self._centroids), open_rows[: self._built], k)
+        probes = choose_lists(rank, len(queries), self.probes, self._listed, open_rows, k)
+        return best_in_lists(self._lists, table, queries, shifted, probes, k, self.metric)
 
     def _candidates(self, queries, k, open_rows, share):
         return self._in_lists(queries, k, open_rows)[0]

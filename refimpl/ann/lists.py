@@ -108,6 +108,8 @@ def _best_scores(starts, lane_rows, open_rows, probed, places, steps, scores, ne
         negated[c], rows[c] = np.inf, -1
     limit = np.float32(-np.inf)
     for p in range(len(probed)):
+        if probed[p] < 0:
+            continue
         at = places[p]
         for panel in range(starts[probed[p]], starts[probed[p] + 1]):
             if not all_below(scores, at, limit):
@@ -133,6 +135,8 @@ def _measure_rest(starts, lane_rows, runs, known, table, query, reach, metric, f
     limit = _score_limit(distances[-1], reach, metric)
     waiting, rows, exact = np.int64(0), np.empty(4, np.int64), np.empty(4, np.float32)  # 0 is a type of its own
     for p in range(len(probed)):
+        if probed[p] < 0:
+            continue
         at = places[p]
         for panel in range(starts[probed[p]], starts[probed[p] + 1]):
             if not all_below(scores, at, limit):
@@ -192,7 +196,8 @@ def best_in_lists(lists, table, queries, shifted, probes, k, metric):
 
     table     vectors (rows, d), ids (rows,), open_rows (rows,) bool; rows as in lists.lane_rows
     queries   (n, d); shifted: the same relative to the origin of the lists
-    probes    (n, m), lists to look into, none twice. metric: "l2", "cosine", "ip", of the stored form (index.py)
+    probes    (n, m), lists to look into, none twice; -1 for none
+    metric    "l2", "cosine", "ip", of the stored form (index.py)
     """
     metric, mean_size = METRICS.index(metric), lists.biases.size / (len(lists.starts) - 1)
     found, distances = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), np.inf, np.float32)
@@ -201,8 +206,8 @@ def best_in_lists(lists, table, queries, shifted, probes, k, metric):
     step = max(CHUNK, int(SCORES // max(1, probes.shape[1] * mean_size)))
     for first in range(0, len(queries), step):
         part = slice(first, first + step)
-        pairs, group_starts = group_by_label(probes[part].ravel(), len(lists.starts) - 1)
-        *tasks, pair_at, pair_step, n_scores = _plan(pairs, group_starts, lists.starts)
+        pairs, group_starts = _pairs_by_list(probes[part], len(lists.starts) - 1)
+        *tasks, pair_at, pair_step, n_scores = _plan(pairs, group_starts, lists.starts, probes[part].size)
         scores = np.empty(n_scores, np.float32)
         arguments = lists.panels, lists.biases, lists.starts, *tasks, pairs // probes.shape[1], projected[part], scores
         in_threads(len(tasks[0]), _score, *arguments, at_least=32)
@@ -212,12 +217,22 @@ def best_in_lists(lists, table, queries, shifted, probes, k, metric):
     return found, distances
 
 
+def _pairs_by_list(probes, n_lists):
+    """The places in probes.ravel(), of -1 none, grouped by list -> pairs (any,), group_starts (n_lists + 1,)."""
+    probes = probes.ravel()
+    if not (probes < 0).any():
+        return group_by_label(probes, n_lists)
+    there = np.flatnonzero(probes >= 0)
+    order, starts = group_by_label(probes[there], n_lists)
+    return there[order], starts
+
+
 @kernel
-def _plan(pairs, group_starts, starts):
+def _plan(pairs, group_starts, starts, size):
     """Which pairs share a task, and where their scores go: see `_score` and `_select`.
 
-    pairs (n m,) grouped by list, those of list l at group_starts[l] : group_starts[l + 1]. A task has up to CHUNK of
-    them. -> task_list, task_starts, task_at, pair_at, pair_step, number of scores
+    pairs (any,), numbers below `size`, grouped by list, those of list l at group_starts[l] : group_starts[l + 1]. A
+    task has up to CHUNK of them. -> task_list, task_starts, task_at, pair_at, pair_step (size,), number of scores
     """
     n_lists, n_tasks = len(starts) - 1, 0
     for one in range(n_lists):
@@ -227,7 +242,7 @@ def _plan(pairs, group_starts, starts):
         np.empty(n_tasks, np.int64),
         np.empty(n_tasks + 1, np.int64),
     )
-    pair_at, pair_step = np.empty_like(pairs), np.empty_like(pairs)
+    pair_at, pair_step = np.empty(size, np.int64), np.empty(size, np.int64)
     task = at = 0
     for one in range(n_lists):
         for first in range(group_starts[one], group_starts[one + 1], CHUNK):

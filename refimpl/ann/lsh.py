@@ -154,13 +154,16 @@ def _search_tables(
                     made, waiting = made + 1, waiting + 1
             if not valid:
                 continue
-            probed += 1
             bucket = np.int64(key >> shift)
+            counts = starts[t, bucket] == starts[t, bucket + 1]
             for at in range(starts[t, bucket], starts[t, bucket + 1]):
                 row = rows[t, at]
-                if seen[row] != i and open_rows[row]:
-                    seen[row] = i
-                    offer(nearest, nearest_ids, squared_distance(query, vectors[row]), ids[row])
+                if open_rows[row]:
+                    counts = True
+                    if seen[row] != i:
+                        seen[row] = i
+                        offer(nearest, nearest_ids, squared_distance(query, vectors[row]), ids[row])
+            probed += counts  # one that a filter closes does not
 
 
 class LSHIndex(Index):

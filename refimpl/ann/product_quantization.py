@@ -31,7 +31,7 @@ from ..validation import check_choice, check_integer
 from .byte_shuffle import MOST_PARTS
 from .candidates import offer, squared_distance
 from .fast_scan import in_lanes, open_biases, pack_codes, scan_lists, table_books
-from .ivf import as_one_list, coarse_centroids, list_scan_limit, nearest_centroids, until_enough
+from .ivf import as_one_list, choose_lists, coarse_centroids, list_scan_limit, listed_rows, nearest_centroids
 from .kmeans import assign, group_by_label, kmeans
 from .reorder import ReorderedIndex
 
@@ -216,6 +216,7 @@ class IVFPQIndex(ReorderedIndex):
         super()._changed()
         m = len(self._codebooks)
         self._centroid_list, self._padded_centroids = as_one_list(self._centroids), padded(self._centroids, m)
+        self._listed = listed_rows(self._starts, self._code_rows, self._live)
         self._books = (table_books if self._in_blocks() else scan_books)(self._codebooks)
 
     def _scan_limit(self):
@@ -241,11 +242,12 @@ class IVFPQIndex(ReorderedIndex):
             rotated = matrix_product(rotated, self._rotation)
         own, kept = padded(rotated, len(self._codebooks)), min(max(k, self.rerank), max(k, self._built))
 
-        def look(some, m):
-            probes = nearest_centroids(self._centroid_list, rotated[some], m)
-            return (self._scan_codes(own[some], probes, open_rows, kept),)
+        def rank(some, m):
+            return nearest_centroids(self._centroid_list, rotated[some], m)
 
-        return until_enough(look, self.probes, len(self._centroids), open_rows[: self._built], k)[0]
+        return self._scan_codes(
+            own, choose_lists(rank, len(queries), self.probes, self._listed, open_rows, k), open_rows, kept
+        )
 
 
 def padded(x, m):

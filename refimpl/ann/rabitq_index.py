@@ -31,7 +31,7 @@ from .candidates import SUMS, measure, offer, squared_distance
 from .fast_scan import in_lanes, pack_codes
 from .gather import prefetch
 from .index import METRICS, Index, scan
-from .ivf import coarse_centroids, list_scan_limit, until_enough
+from .ivf import choose_lists, coarse_centroids, list_scan_limit, listed_rows
 from .kmeans import assign, group_by_label
 from .panels import rounding_error
 from .rabitq import encode, query_tables, random_rotation, table_error
@@ -260,48 +260,52 @@ class RaBitQIndex(Index):
             self._centroids, self._groups, labels
         )
 
+    def _changed(self):
+        super()._changed()
+        self._listed = listed_rows(self._starts, self._code_rows, self._live)
+
     def _scan_limit(self):
         return list_scan_limit(self._built, self.probes, len(self._centroids), COST)
 
-    def _look(self, queries, turned, k, open_rows, m):
-        """The k nearest in the m nearest lists -> ids, distances (n, k), -1 for none; how many were measured (n,).
+    def _in_lists(self, queries, k, open_rows):
+        """Ids and distances of the k nearest in the lists, -1 and inf for none; how many were measured.
 
         The lists are found as the vectors are: centroids have codes, in the lists of groups of centroids. Half of the
-        groups, and more where m is large, are looked into.
+        groups, and more where many lists are wanted, are looked into.
         """
-        n, d = turned.shape
-        n_groups, n_lists = len(self._groups), len(self._centroids)
+        turned = matrix_product(queries - self._center, self._rotation)
         tables, steps, offsets = query_tables(turned, self._dither)
         norms = np.sqrt(np.einsum("ij,ij->i", turned, turned))
-        slacks = 4 * rounding_error(norms, 3 * self._largest[0], d)
+        slacks = 4 * rounding_error(norms, 3 * self._largest[0], turned.shape[1])
         numbers = np.array([steps, offsets, table_error(steps, len(self._dither)), slacks], np.float32)
+        n_groups, n_lists = len(self._groups), len(self._centroids)
+        every, list_ids = np.ones(n_lists, bool), np.arange(n_lists)
+        of_lists = self._group_starts, self._list_codes, self._list_factors, self._list_rows
+        of_rows = self._starts, self._codes, self._factors, self._code_rows
 
-        def search(lists, centers, open_rows, vectors, ids, metric, probes, queries, k):
+        def search(some, lists, centers, open_rows, vectors, ids, metric, probes, queries, k):
+            n = len(probes)
             found, distances = np.full((n, k), -1, np.int64), np.full((n, k), np.inf, np.float32)
             counts = np.empty(n, np.int64)
             in_threads(
                 n, _search, lists, centers, open_rows, vectors, ids, METRICS.index(metric),
-                np.argsort(probes[:, 0], kind="stable"), probes, queries, turned, tables, numbers, self.eps0,
-                found, distances, counts, at_least=8,
+                np.argsort(probes[:, 0], kind="stable"), probes, queries, turned[some], tables[some],
+                np.take(numbers, some, axis=1), self.eps0, found, distances, counts, at_least=8,
             )  # fmt: skip
             return found, distances, counts
 
-        of_groups = min(n_groups, n_groups // 2 + -(-2 * m * n_groups // n_lists))
-        groups = scan(self._groups, np.arange(n_groups), turned, of_groups)
-        every, list_ids = np.ones(n_lists, bool), np.arange(n_lists)
-        lists = self._group_starts, self._list_codes, self._list_factors, self._list_rows
-        probes, _, _ = search(lists, self._groups, every, self._centroids, list_ids, "l2", groups, turned, m)
-        lists = self._starts, self._codes, self._factors, self._code_rows
-        return search(lists, self._centroids, open_rows, self._vectors, self._ids, self.metric, probes, queries, k)
+        def rank(some, m):
+            of_groups = min(n_groups, n_groups // 2 + -(-2 * m * n_groups // n_lists))
+            groups = scan(self._groups, np.arange(n_groups), turned[some], of_groups)
+            return search(
+                some, of_lists, self._groups, every, self._centroids, list_ids, "l2", groups, turned[some], m
+            )[0]
 
-    def _in_lists(self, queries, k, open_rows):
-        """Ids and distances of the k nearest in the lists; how many were measured."""
-        turned = matrix_product(queries - self._center, self._rotation)
-
-        def look(some, m):
-            return self._look(queries[some], turned[some], k, open_rows, m)
-
-        return until_enough(look, self.probes, len(self._centroids), open_rows[: self._built], k)
+        probes = choose_lists(rank, len(queries), self.probes, self._listed, open_rows, k)
+        every_query = np.arange(len(queries))
+        return search(
+            every_query, of_rows, self._centroids, open_rows, self._vectors, self._ids, self.metric, probes, queries, k
+        )
 
     def _candidates(self, queries, k, open_rows, share):
         return self._in_lists(queries, k, open_rows)[0]

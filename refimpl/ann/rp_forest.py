@@ -139,7 +139,7 @@ def _search_forest(
 ):
     """OUT found (n, k) = -1, distances (n, k) = inf, squared; for the queries first to last - 1.
 
-    slack (n,): how far rounding may lift a bound.
+    Leaves without an open row do not count. slack (n,): how far rounding may lift a bound.
     """
     trees, cuts, _ = normals.shape
     nodes = 2 * cuts + 1
@@ -164,13 +164,16 @@ def _search_forest(
                 far = 4 * node + 3 - near
                 push(bounds, waiting, size, max(bound, abs(margin)), t * nodes + far)
                 size, node = size + 1, near
-            visited += 1
             start, end = _node_range(node, n)
+            closed = True
             for at in range(start, end):
                 row = leaves[t, at]
-                if seen[row] != i and open_rows[row]:
-                    seen[row] = i
-                    offer(nearest, nearest_ids, squared_distance(query, vectors[row]), ids[row])
+                if open_rows[row]:
+                    closed = False
+                    if seen[row] != i:
+                        seen[row] = i
+                        offer(nearest, nearest_ids, squared_distance(query, vectors[row]), ids[row])
+            visited += not closed
 
 
 class RPForestIndex(Index):

@@ -33,7 +33,7 @@ from .bits import lowest_bit
 from .byte_shuffle import LANES, MOST_PARTS, block_scores
 from .candidates import offer, squared_distance
 from .fast_scan import in_lanes, make_tables, open_biases, pack_codes, scan_lists, table_books
-from .ivf import coarse_centroids, list_scan_limit, until_enough
+from .ivf import choose_lists, coarse_centroids, list_scan_limit, listed_rows
 from .kmeans import assign, group_by_label
 from .product_quantization import SAMPLE, decode, encode, padded, train_codebooks
 from .reorder import ReorderedIndex
@@ -190,6 +190,7 @@ class ScaNNIndex(ReorderedIndex):
         self._books, self._ranking_books = table_books(self._codebooks), table_books(self._list_books)
         self._wide_centroids = padded(self._centroids, len(self._codebooks))
         self._ranking_centroids = padded(self._centroids, len(self._list_books))
+        self._listed = listed_rows(self._starts, self._code_rows, self._live)
 
     def _scan_limit(self):
         return max(self.rerank, list_scan_limit(self._built, self.probes, len(self._centroids), COST))
@@ -203,10 +204,10 @@ class ScaNNIndex(ReorderedIndex):
         copies = 2 if twice else 1  # of a row among the candidates, at most
         kept = copies * min(max(k, self.rerank), max(k, self._built))
 
-        def look(some, m):
-            probes = rank_lists(
+        def rank(some, m):
+            return rank_lists(
                 self._list_codes, self._list_biases, self._ranking_books, ranking[some], self._ranking_centroids, m
             )
-            return (scan_lists(lists, self._wide_centroids, self._books, own[some], probes, kept),)
 
-        return until_enough(look, self.probes, len(self._centroids), open_rows[: self._built], k, copies)[0]
+        probes = choose_lists(rank, len(queries), self.probes, self._listed, open_rows, copies * k)
+        return scan_lists(lists, self._wide_centroids, self._books, own, probes, kept)

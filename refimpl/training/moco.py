@@ -80,7 +80,7 @@ def encode(encoder, params, head, state, x, groups):
 
 def moco(
     draw_pairs, params, state, *, steps=None, minutes=None, queue=4096, momentum=0.99, temperature=0.2,
-    learning_rate=2e-3, weight_decay=1e-4, warmup=0.05, projection=64, hidden_layers=1, groups=4,
+    learning_rate=2e-3, weight_decay=1e-4, warmup=0.05, hidden=None, projection=64, hidden_layers=1, groups=4,
     encoder=resnet, seed=0, progress=None, **loop,
 ):  # fmt: skip
     """Train an encoder with a queue of negatives; arguments that are not here as in `simclr`.
@@ -97,7 +97,8 @@ def moco(
     queue, groups = check_integer(queue, "queue", minimum=1), check_integer(groups, "groups", minimum=1)
     hidden_layers = check_integer(hidden_layers, "hidden_layers", minimum=0)
     embedding = embedding_size(params)
-    head = mlp_init((*[embedding] * (1 + hidden_layers), projection), seed=seed)
+    hidden = embedding if hidden is None else check_integer(hidden, "hidden", minimum=1)
+    head = mlp_init((embedding, *[hidden] * hidden_layers, projection), seed=seed)
     keys = np.random.default_rng([seed, 1]).standard_normal((queue, projection)).astype(np.float32)
 
     def step(run, rng, share):

@@ -5,17 +5,21 @@ each must be more similar to the other than to every other view in the batch:
 
     x1, x2 -> encoder -> h1, h2 -> projection head -> z1, z2 -> nt_xent
 
+With more than two views of each picture, every one is a positive of every other: a mean over the positives of the same
+logarithms, which is `sup_con` with the picture as the class.
+
 After training the head is thrown away and h is the embedding: the head may forget what the loss punishes (colour, say),
-the layer before it keeps more. Source: Chen et al. 2020, algorithm 1 and section 4.2.
+the layer before it keeps more. Sources: Chen et al. 2020, algorithm 1 and section 4.2; for more views, Shidani et al.
+2024 (arXiv:2403.05490).
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-from ..losses import nt_xent
+from ..losses import nt_xent, sup_con
 from ..nn import adamw, embedding_size, mlp, mlp_init, resnet
-from ..validation import check_number
+from ..validation import check_integer, check_number
 from .loop import cosine_rate, train, update
 
 
@@ -30,16 +34,20 @@ class Trained(NamedTuple):
     head: dict  # of the projection head or classifier
 
 
-def simclr_step(params, head, state, x1, x2, *, temperature, encoder=resnet):
-    """Loss and gradients of one batch of pairs; x1, x2 (n, h, w, c).
+def simclr_step(params, head, state, *views, temperature, encoder=resnet):
+    """Loss and gradients of one batch; views: two or more (n, h, w, c), row i of all shows the same thing.
 
     Returns loss, dparams, dhead, state (with updated running statistics).
     """
-    n = len(x1)
-    h, encoder_pullback, state = encoder(params, state, np.concatenate([x1, x2]), training=True)
+    n = len(views[0])
+    h, encoder_pullback, state = encoder(params, state, np.concatenate(views), training=True)
     z, head_pullback = mlp(head, h)
-    loss, (dz1, dz2) = nt_xent(z[:n], z[n:], temperature=temperature)
-    dh, dhead = head_pullback(np.concatenate([dz1, dz2]))
+    if len(views) == 2:
+        loss, gradients = nt_xent(z[:n], z[n:], temperature=temperature)
+        dz = np.concatenate(gradients)
+    else:
+        loss, dz = sup_con(z, np.tile(np.arange(n), len(views)), temperature=temperature)
+    dh, dhead = head_pullback(dz)
     return loss, encoder_pullback(dh), dhead, state
 
 
@@ -54,6 +62,7 @@ def simclr(
     learning_rate=2e-3,
     weight_decay=1e-4,
     warmup=0.05,
+    hidden=None,
     projection=64,
     encoder=resnet,
     seed=0,
@@ -62,26 +71,27 @@ def simclr(
 ):
     """Train an encoder on pairs of views for a number of steps, or for a time.
 
-    draw_pairs     function of a numpy Generator that returns x1, x2, each (n, h, w, c) float32, ready for the encoder:
-                   row i of both shows the same thing
+    draw_pairs     function of a numpy Generator that returns x1, x2 or more, each (n, h, w, c) float32, ready for the
+                   encoder: row i of all shows the same thing
     params, state  of `refimpl.nn.resnet_init`, or of
     encoder        resnet, cnn or whitened of `refimpl.nn`
     steps          the same seed gives the same bits; or
     minutes        as many steps as fit: a slower machine takes fewer of the same schedule
     learning_rate  peak of AdamW's, reached after the share `warmup` of the training, then a cosine down to 0
-    projection     width of the projection head's output
+    hidden         width of the projection head's hidden layer; None: that of the embedding
+    projection     width of its output
     progress       called as progress(share of the training done, steps done, last loss) after each step
     loop           evaluate, evaluations, checkpoint, save_seconds of `loop.train`
     Returns Trained. Raises ValueError for wrong arguments, FloatingPointError if the loss stops being finite.
     """
     check_number(learning_rate, "learning_rate", above=0)
     embedding = embedding_size(params)
-    head = mlp_init((embedding, embedding, projection), seed=seed)
+    hidden = embedding if hidden is None else check_integer(hidden, "hidden", minimum=1)
+    head = mlp_init((embedding, hidden, projection), seed=seed)
 
     def step(run, rng, share):
-        x1, x2 = draw_pairs(rng)
         loss, dparams, dhead, state = simclr_step(
-            run["params"], run["head"], run["state"], x1, x2, temperature=temperature, encoder=encoder
+            run["params"], run["head"], run["state"], *draw_pairs(rng), temperature=temperature, encoder=encoder
         )
         rate = cosine_rate(share, learning_rate, warmup)
         run = update(run, {"params": dparams, "head": dhead}, adamw, learning_rate=rate, weight_decay=weight_decay)

@@ -147,9 +147,25 @@ def test_the_walk_widens_as_the_filter_narrows(share):
     data = near_a_surface(6050, 5)
     index = HNSWIndex(ef=20).fit(data[:6000])
     is_open = np.random.default_rng(5).random(6000) < share
-    rows = index._rows(data[6000:], 10, is_open, is_open.mean())
+    rows = index._rows(data[6000:], 10, is_open, int(is_open.sum()))
     truth = np.flatnonzero(is_open)[ExactIndex().fit(data[:6000][is_open]).search(data[6000:], 10).ids]
     assert is_open[rows[rows >= 0]].all() and knn_recall(rows, truth) > 0.9
+
+
+def test_a_walk_that_meets_too_few_is_repeated_with_a_larger_ef():
+    """ef = k / share vectors hold k open ones for about half of the queries: scans for the others would cost most."""
+    data = near_a_surface(6050, 5)
+    index = HNSWIndex(ef=10).fit(data[:6000])
+    is_open = np.random.default_rng(5).random(6000) < 0.5
+    walks, walk = [], index._walk
+    index._walk = lambda queries, arrivals, k, is_open, ef: (
+        walks.append((len(queries), ef)) or walk(queries, arrivals, k, is_open, ef)
+    )
+    rows = index._rows(data[6000:], 10, is_open, int(is_open.sum()))
+    assert (rows >= 0).all()
+    asked, ef = zip(*walks)
+    assert 10 < asked[1] < 40 and sorted(asked, reverse=True) == list(asked) and len(set(asked)) > 1
+    assert list(ef) == [ef[0] * 2**i for i in range(len(ef))]
 
 
 def test_a_walk_that_meets_too_few_is_completed_by_a_scan():

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refimpl.ann import ExactIndex, IVFIndex, ivf, lists
-from refimpl.ann.ivf import list_scan_limit
+from refimpl.ann.ivf import choose_lists, list_scan_limit, listed_rows
 from refimpl.ann.lists import as_one_list, best_in_lists, make_lists, measure, nearest_centroids
 
 from .sorting import METRICS, by_definition, clouds, sorted_neighbors, unit
@@ -27,6 +27,61 @@ def test_what_is_scanned_is_no_dearer_than_the_lists(built, n_lists, probes, cos
     else:
         assert n_open > lists_cost * (1 - 1e-9)
     assert list_scan_limit(built, probes, n_lists, cost) < built  # without a filter the lists are used
+
+
+def in_lists(labels, n_lists, block=3):
+    """starts, rows of lists in blocks of three rows, filled up with -1."""
+    rows, starts = [], [0]
+    for one in range(n_lists):
+        own = np.flatnonzero(labels == one)
+        own = np.concatenate([own, np.full(-len(own) % block, -1, np.int64)])
+        rows.append(own.reshape(-1, block))
+        starts.append(starts[-1] + len(rows[-1]))
+    return np.array(starts), np.concatenate(rows)
+
+
+def lists_by_definition(ranked, probes, labels, open_rows, wanted):
+    """The docstring of `choose_lists`, one list after another."""
+    n_open, chosen, lists, met = open_rows.sum(), [], 0, 0
+    least = -(-min(probes, len(ranked)) * len(labels) // n_open)
+    rows = max(np.isin(labels, ranked[:probes]).sum(), min(wanted, n_open))
+    for one in ranked:
+        if lists >= least and met >= rows:
+            break
+        count = (open_rows & (labels == one)).sum()
+        if count:
+            chosen, lists, met = [*chosen, one], lists + 1, met + count
+    return chosen
+
+
+@settings(max_examples=300)
+@given(
+    n=st.integers(1, 90), n_lists=st.integers(1, 30), probes=st.integers(1, 14), wanted=st.integers(1, 70),
+    share=st.floats(0.02, 1), removed=st.booleans(), one_side=st.booleans(), seed=st.integers(0, 999),
+)  # fmt: skip
+def test_lists_are_looked_into_until_they_hold_enough_open_rows(
+    n, n_lists, probes, wanted, share, removed, one_side, seed
+):
+    rng = np.random.default_rng(seed)
+    labels, asked = rng.integers(0, n_lists, n), []
+    open_rows = labels < share * n_lists if one_side else rng.random(n) < share
+    open_rows[rng.integers(n)] = True
+    listed = listed_rows(*in_lists(labels, n_lists), open_rows if removed else np.ones(n, bool))
+    ranking = np.argsort(rng.random((5, n_lists)), 1)
+
+    def rank(some, m):
+        asked.append((len(some), m))
+        return ranking[some, :m]
+
+    chosen = choose_lists(rank, 5, probes, listed, listed.live if removed else open_rows, wanted)
+    nearest = ranking[:, :probes]
+    if open_rows.all() and (listed.sizes[nearest].sum(1) >= min(wanted, n)).all():  # no filter: empty ones count too
+        np.testing.assert_array_equal(chosen, nearest)
+        assert asked == [(5, min(probes, n_lists))]
+        return
+    for own, ranked in zip(chosen, ranking):
+        assert own[own >= 0].tolist() == lists_by_definition(ranked, probes, labels, open_rows, wanted)
+        assert (own[np.count_nonzero(own >= 0) :] < 0).all()  # -1 only at the end
 
 
 @pytest.mark.parametrize("metric", METRICS)
