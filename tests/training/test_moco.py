@@ -100,6 +100,15 @@ def test_moco_learns(by, first, rate):
     assert trained.losses[-5:].mean() < trained.losses[3:8].mean() - 1
 
 
+@pytest.mark.parametrize(
+    "layers, shapes", [(0, [(16, 8)]), (1, [(16, 24), (24, 8)]), (2, [(16, 24), (24, 24), (24, 8)])]
+)
+def test_the_head_has_the_layers_asked_for(layers, shapes):
+    trained = moco(draw_pairs, *encoder(), steps=1, queue=64, groups=1, hidden_layers=layers, hidden=24, projection=8)
+    assert [trained.head[f"layer{i}/weight"].shape for i in range(len(shapes))] == shapes
+    assert len(trained.head) == 2 * len(shapes)
+
+
 def test_wrong_arguments():
     for name, value in (("momentum", 1.5), ("queue", 0), ("groups", 0), ("hidden_layers", -1), ("learning_rate", 0)):
         with pytest.raises(ValueError, match=name):
