@@ -215,7 +215,7 @@ def statistics(chosen):
 
 def main():
     parser = arguments(__doc__, "train_pretrained", None)
-    parser.add_argument("--steps", type=int, default=440)
+    parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--items", type=int, default=1600, help="products rendered, a quarter of them left out")
     parser.add_argument("--pictures", type=int, help="at most so many of a source and a test (for a quick look)")
     parser.add_argument("--without", choices=("cifar10", "clothing", "catalogue"), help="leave a source out")
