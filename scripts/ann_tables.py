@@ -2,8 +2,8 @@
 
     python scripts/ann_tables.py [--docs docs]
 
-A table is found by its header and replaced whole. Sources: benchmark_ann.json, benchmark_ann_trees.json,
-benchmark_filtered.json and ann_floors.json in DOCS/results. Run it after recording one of them, with plot_ann_pages.py.
+A table is found by its header and replaced whole. Sources: RECORDS in DOCS/results. Run it after recording one of them,
+with plot_ann_pages.py.
 """
 
 import json
@@ -15,9 +15,11 @@ from plot_ann_pages import NAMED
 
 from refimpl.files import atomic_write
 
+RECORDS = ("benchmark_ann", "benchmark_ann_trees", "benchmark_ann_cifar", "benchmark_filtered", "ann_floors")
 WORK = "| work | ours | best other | ratio |"
 CONTENDERS = "| index | build, s | queries/s at recall 0.95 | at recall 0.99 |"
 ALL = "| index | build, s | bytes a vector | queries/s at recall 0.95 | at recall 0.99 | alone: p50, ms | p99, ms |"
+PHOTOGRAPHS = ALL.replace("index", "on photographs", 1)
 FLOOR = "| limited by | counted for a query | floor, us | measured, us |"
 GOALS = "| work | goal | not below | measured |"
 FLOORS = "| index | limited by | floor, us | measured, us | times the floor |"
@@ -154,9 +156,8 @@ def main():
     parser.add_argument("--docs", type=Path, default=Path("docs"))
     options = parser.parse_args()
     with one_line_errors(parser):
-        flat, trees, filtered, floors = (
-            json.loads((options.docs / "results" / f"{name}.json").read_text())
-            for name in ("benchmark_ann", "benchmark_ann_trees", "benchmark_filtered", "ann_floors")
+        flat, trees, photographs, filtered, floors = (
+            json.loads((options.docs / "results" / f"{name}.json").read_text()) for name in RECORDS
         )
     rows, contenders, floors = flat["rows"] + trees["rows"], flat["contenders"], floors["results"]
     tables = {name: [(WORK, work_rows(rows, part))] for name, part in PARTS.items()}
@@ -166,6 +167,7 @@ def main():
         tables[name].append((FLOOR, floor_rows(floors, index)))
     tables["comparison"] = [
         (ALL, all_rows(contenders)),
+        (PHOTOGRAPHS, all_rows(photographs["contenders"])),
         (GOALS, goal_rows(rows)),
         (FLOORS, all_floor_rows(floors)),
         *((FILTERED.format(kind), filtered_rows(filtered["rows"], kind)) for kind in ("random", "one side")),

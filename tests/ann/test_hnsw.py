@@ -11,7 +11,7 @@ from numba import njit
 
 from refimpl.ann import ExactIndex, HNSWIndex, knn_recall
 from refimpl.ann.gather import PADDING, padded, prefetch, squared_gap
-from refimpl.ann.hnsw import _diverse, _reached
+from refimpl.ann.hnsw import _diverse, _link_back, _reached
 
 
 def normal(n, d, seed):
@@ -132,6 +132,26 @@ def test_places_that_no_link_leads_to_are_found_all_the_same():
     assert set(lost) <= set(index._apart)
     rows = index._order[index._apart]
     assert (index.search(vectors[rows], 1).ids[:, 0] == rows).all()
+
+
+@given(n=st.integers(3, 20), width=st.integers(2, 8), seed=st.integers(0, 99))
+def test_links_with_room_keep_what_they_had(n, width, seed):
+    """Where old and new links are too many, the diverse of all of them by distance stay; place 0 is a place too."""
+    rng = np.random.default_rng(seed)
+    points = padded(rng.standard_normal((n, 3)).astype(np.float32))
+    others = rng.permutation(np.arange(n - 1))  # the node is the last place
+    had, more = others[: rng.integers(0, width + 1)], others[width : width + 1 + rng.integers(0, width)]
+    table = np.full((n, width), -1, np.int32)
+    table[n - 1, : len(had)] = had
+    _link_back(0, 1, points, table, np.arange(n), 0, np.array([n - 1]), np.array([0, len(more)]), more.astype(np.int32))
+    both = np.concatenate([had, more])
+    if len(both) <= width:
+        assert table[n - 1].tolist() == [*both, *[-1] * (width - len(both))]
+        return
+    distances = ((points[both] - points[n - 1]) ** 2).sum(1).astype(np.float32)
+    order, kept = np.argsort(distances), np.empty(width, np.int32)
+    _diverse(points, distances[order], both[order].astype(np.int32), len(both), kept)
+    np.testing.assert_array_equal(table[n - 1], kept)
 
 
 def test_links_back_make_nearly_all_places_reachable():
