@@ -11,8 +11,8 @@ training pictures. The test split is read once, at the end. A random encoder of 
 
 Budget: a pair of views costs 0.99 GFLOP (82 million multiply-adds a view, three products, two operations each, two
 views); at 170 GFLOP/s, 97 minutes are 1.0 million pairs, 20 passes over the 50,000 pictures. The judgements on the
-way come on top, some 10 seconds each. The ablations train a narrower network (13 million), so that a few minutes are
-over a thousand steps: in fewer, a momentum of 0.999 leaves the keys' encoder where it started.
+way come on top, some 10 seconds each. The ablations train a narrower network (13 million), so that five minutes are
+some 800 steps: in much fewer, a momentum of 0.999 leaves the keys' encoder where it started.
 """
 
 import numpy as np

@@ -73,6 +73,7 @@ def choose_lists(rank, n_queries, probes, listed, open_rows, wanted):
     """The lists that each query looks into -> (n, any) int64, -1 for none; without a filter mostly `probes` of them.
 
     rank(some, m) -> (queries, m): the lists nearest to the queries `some`, nearest first; -1 for none, at the end.
+    n_queries of them, numbered from 0. wanted: rows that a query needs, at least.
     With `share` of the listed rows open, a query goes through its nearest lists, past those without an open row, until
 
         it has probes / share lists,

@@ -37,8 +37,10 @@ class Trained(NamedTuple):
 def simclr_step(params, head, state, *views, temperature, encoder=resnet):
     """Loss and gradients of one batch; views: two or more (n, h, w, c), row i of all shows the same thing.
 
-    Returns loss, dparams, dhead, state (with updated running statistics).
+    Returns loss, dparams, dhead, state (with updated running statistics). Raises ValueError for a single view.
     """
+    if len(views) < 2:
+        raise ValueError(f"views: expected two or more of each picture, got {len(views)}")
     n = len(views[0])
     h, encoder_pullback, state = encoder(params, state, np.concatenate(views), training=True)
     z, head_pullback = mlp(head, h)

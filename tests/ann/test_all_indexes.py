@@ -176,7 +176,7 @@ def test_recall_is_kept_under_a_filter(kind, scans):
     assert unfiltered > 0.8
     for share in (0.5, 0.2, 0.1, 0.01, 0.001):
         assert recall(rng.random(20000) < share) > unfiltered - 0.02
-    if kind in (LSHIndex, HammingIndex):  # neighbours this far away have nearly any signs
+    if kind in (LSHIndex, HammingIndex):  # hashes say little about neighbours this far away
         return
     along = vectors @ rng.standard_normal(vectors.shape[1]).astype(np.float32)
     for share in (0.5, 0.1, 0.01):  # most queries are far from all that is open

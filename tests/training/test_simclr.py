@@ -103,6 +103,10 @@ def test_wrong_arguments():
         simclr(draw_pairs, *encoder, steps=1, minutes=1)
     with pytest.raises(ValueError, match="minutes: expected a finite number > 0"):
         simclr(draw_pairs, *encoder, minutes=0)
+    with pytest.raises(ValueError, match="hidden"):
+        simclr(draw_pairs, *encoder, steps=1, hidden=0)
+    with pytest.raises(ValueError, match="views: expected two or more"):
+        simclr(lambda rng: draw_pairs(rng)[:1], *encoder, steps=1)
     with pytest.raises(ValueError, match="learning_rate"):
         simclr(draw_pairs, *encoder, steps=1, learning_rate=-1)
 
