@@ -26,30 +26,32 @@ from refimpl.images import simclr_views
 from refimpl.nn import whitened, whitened_init
 from refimpl.training import knn_predict, linear_probe, moco, pooled_features, probe_predict, simclr
 
-WIDTHS, SIZE, BATCH = (64, 256, 256), 25, 256
+WIDTHS, SIZE = (64, 256, 512), 25
 NARROW = (32, 64, 128)  # widths for the ablations
 VIEWS = {"crop_area": (0.2, 1.0), "jitter_strength": 0.5, "grey_probability": 0.2}
 METHODS = ("simclr", "moco")
+BATCHES = {"simclr": (128, 4), "moco": (256, 2)}  # pictures, views of each
+HEAD = {"hidden": 1024, "projection": 128}
 SETTINGS = {
-    "simclr": {"temperature": 0.2, "learning_rate": 2e-3, "projection": 128},
-    "moco": {"temperature": 0.2, "learning_rate": 2e-3, "projection": 128, "queue": 4096, "momentum": 0.99},
+    "simclr": {"temperature": 0.2, "learning_rate": 2e-3, **HEAD},
+    "moco": {"temperature": 0.2, "learning_rate": 2e-3, "queue": 4096, "momentum": 0.99, **HEAD},
 }
 ABLATIONS = {
-    **{f"momentum {m:g}": {"momentum": m} for m in (0.0, 0.9, 0.99, 0.999)},
-    **{f"queue {k}": {"queue": k} for k in (256, 1024, 4096, 16384)},
+    **{f"momentum {m:g}": {"momentum": m, "hidden": NARROW[-1]} for m in (0.0, 0.9, 0.99, 0.999)},
+    **{f"queue {k}": {"queue": k, "hidden": NARROW[-1]} for k in (256, 1024, 4096, 16384)},
 }
 FOR_WHITENING = 5000  # pictures whose patches give the first layer
 KNOWN, JUDGED = 10000, 2000  # training pictures that are neighbours and queries on the way
 
 
-def pair_drawer(images, mean, std):
-    """draw_pairs(rng): two views of each of BATCH pictures."""
+def view_drawer(images, mean, std, batch, views):
+    """draw_views(rng): so many views of each of `batch` pictures."""
 
-    def draw_pairs(rng):
-        rows = rng.choice(len(images), min(BATCH, len(images)), replace=False)
-        return tuple((simclr_views(images[rows], rng, size=SIZE, **VIEWS) - mean) / std for _ in range(2))
+    def draw_views(rng):
+        rows = rng.choice(len(images), batch, replace=False)
+        return tuple((simclr_views(images[rows], rng, size=SIZE, **VIEWS) - mean) / std for _ in range(views))
 
-    return draw_pairs
+    return draw_views
 
 
 def neighbours_on_the_way(images, labels, mean, std):
@@ -89,26 +91,30 @@ def main():
         with stages.stage("pictures", "pic") as progress:
             images, labels = (array[: args.pictures] for array in shuffled(*pictures("train", progress)))
         mean, std = statistics(images)
-        draw_pairs, evaluate = pair_drawer(images, mean, std), neighbours_on_the_way(images, labels, mean, std)
+        evaluate = neighbours_on_the_way(images, labels, mean, std)
         some = (images[:FOR_WHITENING] / np.float32(255) - mean) / std
         params, state = whitened_init(some, widths=NARROW if args.ablations else WIDTHS, seed=args.seed)
-        at_random = params, settled(params, state, lambda rng: draw_pairs(rng)[0], args.seed, encoder=whitened)
+        draw_one = view_drawer(images, mean, std, min(256, len(images)), 1)
+        at_random = params, settled(params, state, lambda rng: draw_one(rng)[0], args.seed, encoder=whitened)
         runs = {name: {} for name in (ABLATIONS if args.ablations else args.methods)}
         for name in runs:
             method = "moco" if args.ablations else name
             settings = {**SETTINGS[method], **(ABLATIONS[name] if args.ablations else {})}
+            batch, views = min(BATCHES[method][0], len(images)), BATCHES[method][1]
             with stages.stage(name, "step") as progress:
                 runs[name] = {"simclr": simclr, "moco": moco}[method](
-                    draw_pairs, params, state, encoder=whitened, minutes=args.minutes, seed=args.seed,
-                    evaluate=evaluate, evaluations=6 if args.ablations else 12, progress=step_printer(progress),
-                    checkpoint=checkpoint(args, name.replace(" ", "-")), **settings,
+                    view_drawer(images, mean, std, batch, views), params, state, encoder=whitened,
+                    minutes=args.minutes, seed=args.seed, evaluate=evaluate, evaluations=6 if args.ablations else 12,
+                    progress=step_printer(progress), checkpoint=checkpoint(args, name.replace(" ", "-")), **settings,
                 )  # fmt: skip
             trained = runs[name]
             lines[name] = trained.scores.T
-            seen = len(trained.losses) * min(BATCH, len(images))
-            learned, keys = (2 * seen, 0) if method == "simclr" else (seen, seen)
+            seen = len(trained.losses) * batch
+            learned, keys = (views * seen, 0) if method == "simclr" else (seen, seen)
             results[name] = {
                 "steps": len(trained.losses),
+                "pictures a step": batch,
+                "views of each": views,
                 "passes": seen / len(images),
                 "seconds": round(trained.seconds, 1),
                 "training": training_cost(params, SIZE, learned, keys),

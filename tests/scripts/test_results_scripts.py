@@ -230,7 +230,8 @@ def test_the_verdict_on_focal_loss_follows_the_numbers(script):
 
 def test_cifar_self_supervised(run, tmp_path):
     arguments = ["--minutes", 0.001, "--pictures", 60, "--checkpoint", tmp_path]
-    found = run("train_cifar_self_supervised", *arguments, WIDTHS=(8, 16), BATCH=16)
+    batches = {"simclr": (16, 3), "moco": (16, 2)}
+    found = run("train_cifar_self_supervised", *arguments, WIDTHS=(8, 16), BATCHES=batches)
     assert {"random encoder", "simclr", "moco"} <= set(found)
     assert all(0 <= found[name]["linear"] <= 1 and 0 <= found[name]["kNN"] <= 1 for name in ("simclr", "moco"))
     assert found["simclr"]["training"]["training FLOP"] > 0
