@@ -20,7 +20,7 @@ from refimpl.ann import (
 )
 
 K = 10
-PROBES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+PROBES = (1, 2, 3, 4, 6, 8, 12, 16, 24)
 EF = (10, 11, 12, 14, 16, 20, 24, 32, 48, 64)
 
 #: name: how to make it, and the values of the one parameter that is varied
