@@ -234,7 +234,23 @@ def test_cifar_self_supervised(run, tmp_path):
     found = run("train_cifar_self_supervised", *arguments, WIDTHS=(8, 16), BATCHES=batches)
     assert {"random encoder", "simclr", "moco"} <= set(found)
     assert all(0 <= found[name]["linear"] <= 1 and 0 <= found[name]["kNN"] <= 1 for name in ("simclr", "moco"))
-    assert found["simclr"]["training"]["training FLOP"] > 0
+    assert 0 <= found["simclr"]["linear, mean with the mirror image"] <= 1
+    for name, (pictures, views) in batches.items():
+        training = found[name]["training"]
+        assert training["training FLOP"] > 0
+        if name == "simclr":  # of MoCo's two views one is a key, through which nothing learns
+            assert training["pictures"] == pictures * views * found[name]["steps"]
+
+
+def test_views_of_the_same_pictures_differ(script):
+    images = np.random.default_rng(0).integers(0, 256, (9, 32, 32, 3), np.uint8)
+    module = script("train_cifar_self_supervised")
+    views = module.view_drawer(images, np.float32(0), np.float32(1), 5, 4)(np.random.default_rng(1))
+    assert [view.shape for view in views] == [(5, module.SIZE, module.SIZE, 3)] * 4
+    assert all(not np.array_equal(views[0], view) for view in views[1:])
+    flat = np.full((9, 32, 32, 3), np.arange(9, dtype=np.uint8)[:, None, None, None] * 28)  # known by its brightness
+    first, second = module.view_drawer(flat, np.float32(0), np.float32(1), 9, 2)(np.random.default_rng(1))
+    assert np.corrcoef(first.mean((1, 2, 3)), second.mean((1, 2, 3)))[0, 1] > 0.5  # row i shows the same picture
 
 
 def test_cifar_supervised(run, tmp_path):
