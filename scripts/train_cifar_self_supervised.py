@@ -34,11 +34,12 @@ BATCHES = {"simclr": (128, 4), "moco": (256, 2)}  # pictures, views of each
 HEAD = {"hidden": 1024, "projection": 128}
 SETTINGS = {
     "simclr": {"temperature": 0.2, "learning_rate": 2e-3, **HEAD},
-    "moco": {"temperature": 0.2, "learning_rate": 2e-3, "queue": 4096, "momentum": 0.99, **HEAD},
+    "moco": {"temperature": 0.1, "learning_rate": 1e-3, "queue": 4096, "momentum": 0.99, "groups": 2, **HEAD},
 }
+SMALL = {"temperature": 0.2, "learning_rate": 2e-3, "groups": 4, "hidden": NARROW[-1]}  # what the ablations share
 ABLATIONS = {
-    **{f"momentum {m:g}": {"momentum": m, "hidden": NARROW[-1]} for m in (0.0, 0.9, 0.99, 0.999)},
-    **{f"queue {k}": {"queue": k, "hidden": NARROW[-1]} for k in (256, 1024, 4096, 16384)},
+    **{f"momentum {m:g}": {"momentum": m} for m in (0.0, 0.9, 0.99, 0.999)},
+    **{f"queue {k}": {"queue": k} for k in (256, 1024, 4096, 16384)},
 }
 FOR_WHITENING = 5000  # pictures whose patches give the first layer
 KNOWN, JUDGED = 10000, 2000  # training pictures that are neighbours and queries on the way
@@ -110,7 +111,7 @@ def main():
         runs = {name: {} for name in (ABLATIONS if args.ablations else args.methods)}
         for name in runs:
             method = "moco" if args.ablations else name
-            settings = {**SETTINGS[method], **(ABLATIONS[name] if args.ablations else {})}
+            settings = {**SETTINGS[method], **({**SMALL, **ABLATIONS[name]} if args.ablations else {})}
             batch, views = min(BATCHES[method][0], len(images)), BATCHES[method][1]
             with stages.stage(name, "step") as progress:
                 runs[name] = {"simclr": simclr, "moco": moco}[method](
