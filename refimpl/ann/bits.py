@@ -28,6 +28,16 @@ def lowest_bit(typing, bits):
     return types.int64(types.uint64), emit
 
 
+@intrinsic
+def count_bits(typing, bits):
+    """How many bits of a 64-bit integer are set: one instruction where there is one."""
+
+    def emit(context, builder, signature, values):
+        return builder.ctpop(values[0])
+
+    return types.int64(types.uint64), emit
+
+
 def in_every_lane(builder, value, lanes):
     """LLVM: the vector of `lanes` copies of `value`."""
     empty, i32 = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined), ir.IntType(32)

@@ -12,8 +12,8 @@ A block is LANES = 32 vectors, and four of their parts are a quad: 64 bytes of c
              high nibble   part 1                                           part 3
     tables   of 16 bytes   T0 T0 T2 T2 T1 T1 T3 T3                          entries 0 to LARGEST
 
-Entries have 6 bits, so that those of a quad add up within a byte (4 x 63 < 256) and are widened to 16 bits once for
-four look-ups. Neighbouring bytes widen as one 16-bit number c = even + 256 odd: one sum adds c, the other c >> 8,
+Entries have 7 bits, so that the two that a byte of codes looks up add up within a byte (2 x 127 < 256) and are widened
+to 16 bits once. Neighbouring bytes widen as one 16-bit number c = even + 256 odd: one sum adds c, the other c >> 8,
 which is the odd lanes'; at the end the even lanes' is the first minus 256 times the second, modulo 2^16.
 
     score[lane] = sum * scale + (base + bias[lane])        sum: a 16-bit integer; two float32 operations, not fused
@@ -35,8 +35,8 @@ from .bits import in_every_lane
 
 LANES = 32
 QUAD = 4
-LARGEST = 63  # of a table's entries
-MOST_PARTS = 1024  # their sum stays below 2^16
+LARGEST = 127  # of a table's entries
+MOST_PARTS = 512  # their sum stays below 2^16
 
 #: the byte shuffle of each width, and the feature of the processor that it needs
 SHUFFLES = {
@@ -76,7 +76,7 @@ def _shuffle(builder, table, code):
 
 
 def _emit_quad(builder, width, code, table):
-    """The sums of a quad's four look-ups: bytes, one vector for each `width` of the block's lanes (64: two halves)."""
+    """The sums of a quad's look-ups, two in a byte -> [(which `width` of the lanes, bytes)]; 64: both halves."""
     vector = ir.VectorType(_BYTE, width)
     low_bits, four = ir.Constant(vector, [15] * width), ir.Constant(vector, [4] * width)
 
@@ -84,16 +84,15 @@ def _emit_quad(builder, width, code, table):
         place = builder.bitcast(builder.gep(pointer, [ir.Constant(_I64, at)]), vector.as_pointer())
         return builder.load(place, align=1)
 
-    sums = {}
+    sums = []
     for at in range(0, 2 * LANES, width):
-        half, lane = at // LANES, at % LANES
+        half = at // LANES
         codes, own = load(code, at), []
         for nibble in range(2):
             index = builder.and_(codes, low_bits) if nibble == 0 else builder.lshr(codes, four)
             own.append(_shuffle(builder, load(table, 64 * nibble + LANES * half), index))
-        both = builder.add(*own)
-        sums[lane] = builder.add(sums[lane], both) if lane in sums else both
-    return list(sums.values())
+        sums.append((at % LANES // width, builder.add(*own)))
+    return sums
 
 
 def make_block_scores(width):
@@ -117,12 +116,14 @@ def make_block_scores(width):
             builder.branch(step)
 
             builder.position_at_end(step)
-            q, sums, nexts = builder.phi(_I64), [builder.phi(wide) for _ in range(2 * groups)], []
+            q, sums = builder.phi(_I64), [builder.phi(wide) for _ in range(2 * groups)]
+            nexts = list(sums)
             code = builder.gep(first, [builder.mul(q, ir.Constant(_I64, 64))])
             table = builder.gep(tables, [builder.mul(q, ir.Constant(_I64, 128))])
-            for i, bytes_ in enumerate(_emit_quad(builder, width, code, table)):
-                pairs = builder.bitcast(bytes_, wide)
-                nexts += [builder.add(sums[2 * i], pairs), builder.add(sums[2 * i + 1], builder.lshr(pairs, eight))]
+            for group, bytes_ in _emit_quad(builder, width, code, table):
+                pairs, both, odd = builder.bitcast(bytes_, wide), 2 * group, 2 * group + 1
+                nexts[both] = builder.add(nexts[both], pairs)
+                nexts[odd] = builder.add(nexts[odd], builder.lshr(pairs, eight))
             next_q = builder.add(q, ir.Constant(_I64, 1))
             for phi, value, following in zip([q, *sums], [ir.Constant(_I64, 0)] + [zero] * len(sums), [next_q, *nexts]):
                 phi.add_incoming(value, start)

@@ -32,10 +32,9 @@ the second-level cache.
 """
 
 import numpy as np
-from numba import njit
 
 from ..kernels import in_threads, inner, kernel
-from .bits import lowest_bit
+from .bits import count_bits, lowest_bit
 from .byte_shuffle import LANES, LARGEST, QUAD, block_scores, lanes_up_to, part_bytes, part_entries
 from .candidates import squared_distance
 from .kmeans import group_by_label
@@ -111,25 +110,46 @@ def make_tables(query, books, entries, widest, tables):
     return largest / np.float32(LARGEST), offset
 
 
-@njit(cache=True, fastmath={"reassoc"})
+@inner
 def count_up_to(scores, limit):
     """How many of scores (slots, LANES) are <= limit."""
-    count = np.int32(0)
-    for i in range(scores.size):
-        count += np.int32(scores[i] <= limit)
+    count = np.int64(0)
+    for slot in range(len(scores)):
+        count += count_bits(lanes_up_to(scores, slot * LANES, limit))
     return count
 
 
 @inner
+def _ends(scores, r):
+    """The least score, and one that at least r are up to, or all finite ones, of scores (slots, LANES).
+
+    Lane by lane, so that whole vectors are compared. The largest of the lanes' least scores has LANES up to it, which
+    is near the r-th best where there are many slots.
+    """
+    lanes, low, high = np.full(LANES, np.inf, np.float32), np.float32(np.inf), np.float32(-np.inf)
+    for slot in range(len(scores)):
+        for lane in range(LANES):
+            lanes[lane] = scores[slot, lane] if scores[slot, lane] < lanes[lane] else lanes[lane]
+    for lane in range(LANES):
+        low, high = min(low, lanes[lane]), max(high, lanes[lane])
+    if r <= LANES and high < np.inf:
+        return low, high
+    lanes[:], high = -np.inf, np.float32(-np.inf)
+    for slot in range(len(scores)):
+        for lane in range(LANES):
+            lanes[lane] = scores[slot, lane] if lanes[lane] < scores[slot, lane] < np.inf else lanes[lane]
+    for lane in range(LANES):
+        high = max(high, lanes[lane])
+    return low, high
+
+
+@kernel
 def threshold(scores, r, most):
-    """A limit with r to `most` of scores (any,) float32 up to it, unless ties prevent that -> limit, count.
+    """A limit with r to `most` of scores (slots, LANES) float32 up to it, unless ties prevent that -> limit, count.
 
     By halving the interval; with ties at the r-th best it is just that. All, if there are no more than `most` finite.
     """
-    low, high = np.float32(np.inf), np.float32(-np.inf)
-    for i in range(len(scores)):
-        low = scores[i] if scores[i] < low else low
-        high = scores[i] if high < scores[i] < np.inf else high
+    low, high = _ends(scores, r)
     count = count_up_to(scores, high)
     if count <= most:
         return high, count
@@ -157,7 +177,7 @@ def cut(scores, rows, used, r, most):
     of too many that tie at the limit the first stay.
     """
     flat, flat_rows = scores.ravel(), rows.ravel()
-    limit, count = threshold(flat[: used * LANES], r, most)
+    limit, count = threshold(scores[:used], r, most)
     ties = count
     if count > most:
         ties = most
@@ -181,12 +201,14 @@ def cut(scores, rows, used, r, most):
 
 
 @inner
-def _scan_query(block_starts, packed, biases, lane_rows, centroids, books, query, probes, room, scores, rows, found):
+def _scan_query(
+    block_starts, packed, biases, lane_rows, centroids, books, query, coded, probes, room, scores, rows, found
+):
     """One query. OUT found (r,) = -1. room = entries, widest, tables of `make_tables`; scores, rows (slots, LANES)."""
     entries, widest, tables = room
     r, quads, slots = len(found), packed.shape[1], len(scores)
     most = with_some_more(r)
-    step, offset = make_tables(query, books, entries, widest, tables)
+    step, offset = make_tables(coded, books, entries, widest, tables)
     limit, used, kept = np.float32(np.inf), np.int64(0), 0  # a plain 0 is a type of its own: `cut` compiled once more
     for list_ in probes:
         if list_ < 0:
@@ -210,7 +232,9 @@ def _scan_query(block_starts, packed, biases, lane_rows, centroids, books, query
 
 
 @kernel
-def _scan_lists(first, last, block_starts, packed, biases, lane_rows, centroids, books, queries, order, probes, found):
+def _scan_lists(
+    first, last, block_starts, packed, biases, lane_rows, centroids, books, queries, coded, order, probes, found
+):
     """OUT found (n, r) = -1, for the queries order[first:last]; the rest as for `scan_lists`."""
     slots = -(-with_some_more(found.shape[1]) // LANES) + SLOTS
     room = (
@@ -219,21 +243,22 @@ def _scan_lists(first, last, block_starts, packed, biases, lane_rows, centroids,
     scores, rows = np.empty((slots, LANES), np.float32), np.empty((slots, LANES), np.int32)
     for i in order[first:last]:
         _scan_query(
-            block_starts, packed, biases, lane_rows, centroids, books, queries[i], probes[i], room, scores, rows,
-            found[i],
+            block_starts, packed, biases, lane_rows, centroids, books, queries[i], coded[i], probes[i], room, scores,
+            rows, found[i],
         )  # fmt: skip
 
 
-def scan_lists(lists, centroids, books, queries, probes, r):
+def scan_lists(lists, centroids, books, queries, coded, probes, r):
     """The best r rows of each query's lists -> rows (n, r) int64, -1 for none, in no order; more only add to fewer.
 
-    lists = block_starts, packed, biases, lane_rows. books from `table_books`. queries (n, m width), padded with zeros
-    as the parts are, centroids (L, m width) alike: base(q, list) is |q - centroid|^2. probes (n, p) lists, nearest
-    first, -1 for none. What shall not be found has the bias inf.
+    lists = block_starts, packed, biases, lane_rows. base(q, list) is |q - centroid|^2, of queries (n, any) and
+    centroids (L, any). books from `table_books`; coded (n, m width): the queries in the coordinates of the codes,
+    padded with zeros as the parts are. probes (n, p) lists, nearest first, -1 for none. What shall not be found has
+    the bias inf.
     """
     found = np.full((len(queries), r), -1, np.int64)
     order = by_first_list(probes, len(centroids))
-    in_threads(len(queries), _scan_lists, *lists, centroids, books, queries, order, probes, found, at_least=8)
+    in_threads(len(queries), _scan_lists, *lists, centroids, books, queries, coded, order, probes, found, at_least=8)
     return found
 
 

@@ -11,12 +11,13 @@ Vectors are padded with zeros to a multiple of PADDING coordinates.
 
 import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np import arrayobj
 
 LANES = 16
+LINE = 16  # float32 in a cache line
 PADDING = 2 * LANES
 _I64, _I32 = ir.IntType(64), ir.IntType(32)
 
@@ -91,3 +92,11 @@ def prefetch(typing, a, offset):
         return context.get_dummy_value()
 
     return signature, emit
+
+
+@njit(cache=True, inline="always")
+def ask_for(vectors, row):
+    """`prefetch` of vectors[row], float32."""
+    d = vectors.shape[1]
+    for j in range(0, d, LINE):
+        prefetch(vectors, row * d + j)

@@ -73,7 +73,7 @@ def choose_lists(rank, n_queries, probes, listed, open_rows, wanted):
     """The lists that each query looks into -> (n, any) int64, -1 for none; without a filter mostly `probes` of them.
 
     rank(some, m) -> (queries, m): the lists nearest to the queries `some`, nearest first; -1 for none, at the end.
-    n_queries of them, numbered from 0. wanted: rows that a query needs, at least.
+    n_queries of them, numbered from 0; some: a slice, or row numbers. wanted: rows that a query needs, at least.
     With `share` of the listed rows open, a query goes through its nearest lists, past those without an open row, until
 
         it has probes / share lists,
@@ -89,7 +89,7 @@ def choose_lists(rank, n_queries, probes, listed, open_rows, wanted):
     total, n_open, probes = int(sizes.sum()), int(open_sizes.sum()), min(probes, n_lists)
     wanted = min(wanted, n_open)
     if n_open == total:
-        ranked = rank(np.arange(n_queries), probes)
+        ranked = rank(slice(None), probes)
         if (sizes[ranked].sum(1) >= wanted).all():  # as a rule
             return ranked
     least = min(-(-probes * total // n_open), int(np.count_nonzero(open_sizes)))

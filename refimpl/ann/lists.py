@@ -19,15 +19,20 @@ import numpy as np
 
 from ..kernels import in_threads, inner, kernel
 from ..microkernel import COLUMNS, ROWS, pack_panels, tile_product
+from .bits import lowest_bit
+from .byte_shuffle import LANES, lanes_up_to
 from .candidates import is_beyond, measure, offer
+from .fast_scan import threshold
+from .gather import ask_for
 from .index import METRICS
 from .kmeans import group_by_label
 from .panels import rounding_error, squared_lengths
 from .principal import project
-from .tiles import all_below, start_tile
+from .tiles import start_tile
 
 CHUNK = 64 // ROWS * ROWS  # queries that a list is multiplied with in one task: whole tiles
 SCORES = 1 << 23  # scores in the buffer, about: 32 MB
+FEW = 4  # vectors that are measured at once
 L2, IP = METRICS.index("l2"), METRICS.index("ip")
 
 
@@ -102,69 +107,66 @@ def _score_limit(kth, reach, metric):
 
 
 @inner
-def _best_scores(starts, lane_rows, open_rows, probed, places, steps, scores, negated, rows):
-    """The best scores of one query's runs -> how many. OUT negated, rows (k,): their opposites, ascending; rows."""
-    for c in range(len(rows)):
-        negated[c], rows[c] = np.inf, -1
-    limit = np.float32(-np.inf)
+def _gather(starts, lane_rows, open_rows, filtered, runs, negated, panels):
+    """One query's scores, negated, side by side -> slots of LANES. OUT negated (any,), panels (any,): whose they are.
+
+    Infinite in lanes that hold no vector or, if `filtered`, one that is not open; -inf for what is not a number.
+    """
+    (probed, places, steps, scores), n = runs, np.int64(0)
     for p in range(len(probed)):
         if probed[p] < 0:
             continue
         at = places[p]
         for panel in range(starts[probed[p]], starts[probed[p] + 1]):
-            if not all_below(scores, at, limit):
+            for j in range(COLUMNS):
+                score = -scores[at + j]
+                negated[n * COLUMNS + j] = score if score == score else -np.inf
+            if filtered:
                 for j in range(COLUMNS):
                     row = lane_rows[panel, j]
-                    if scores[at + j] >= limit and row >= 0 and open_rows[row]:
-                        offer(negated, rows, -scores[at + j], row)
-                        limit = -negated[-1]
+                    if row < 0 or not open_rows[row]:
+                        negated[n * COLUMNS + j] = np.inf
+            panels[n] = panel
+            n += 1
             at += steps[p]
-    count = 0
-    while count < len(rows) and rows[count] >= 0:
-        count += 1
+    slots = -(-n * COLUMNS // LANES)
+    for j in range(n * COLUMNS, slots * LANES):
+        negated[j] = np.inf
+    return slots
+
+
+@inner
+def _take(negated, slots, past, limit, panels, lane_rows, vectors, rows):
+    """The rows whose negated scores are above `past`, up to `limit` -> how many. OUT rows. Each is asked for."""
+    count = np.int64(0)
+    for slot in range(slots):
+        lanes = lanes_up_to(negated, slot * LANES, limit)
+        if lanes:
+            lanes &= ~lanes_up_to(negated, slot * LANES, past)
+        while lanes:
+            at = slot * LANES + lowest_bit(lanes)
+            lanes &= lanes - np.uint64(1)
+            if negated[at] < np.inf:
+                rows[count] = lane_rows[panels[at // COLUMNS], at % COLUMNS]
+                ask_for(vectors, rows[count])
+                count += 1
     return count
 
 
 @inner
-def _measure_rest(starts, lane_rows, runs, known, table, query, reach, metric, found, distances):
-    """Measure what is not below the limit and not `known`, four at a time. INOUT found (k,), distances (k,).
-
-    reach = offset, error.
-    """
-    (probed, places, steps, scores), (vectors, ids, open_rows) = runs, table
-    limit = _score_limit(distances[-1], reach, metric)
-    waiting, rows, exact = np.int64(0), np.empty(4, np.int64), np.empty(4, np.float32)  # 0 is a type of its own
-    for p in range(len(probed)):
-        if probed[p] < 0:
-            continue
-        at = places[p]
-        for panel in range(starts[probed[p]], starts[probed[p] + 1]):
-            if not all_below(scores, at, limit):
-                for j in range(COLUMNS):
-                    row = lane_rows[panel, j]
-                    if scores[at + j] < limit or row < 0 or not open_rows[row] or _holds(known, row):
-                        continue
-                    if is_beyond(vectors[row], query, distances[-1], reach[1], metric):
-                        continue
-                    rows[waiting] = row
-                    waiting += 1
-                    if waiting == len(rows):
-                        _measure_and_offer(vectors, rows, waiting, query, metric, exact, ids, found, distances)
-                        limit, waiting = _score_limit(distances[-1], reach, metric), 0
-            at += steps[p]
-    _measure_and_offer(vectors, rows, waiting, query, metric, exact, ids, found, distances)
-
-
-@inner
 def _measure_and_offer(vectors, rows, count, query, metric, exact, ids, found, distances):
-    """INOUT found (k,), distances (k,). `exact` is room for `count` distances."""
-    measure(vectors, rows, count, query, metric, exact)
-    for c in range(count):
-        offer(distances, found, exact[c], ids[rows[c]])
+    """INOUT found (k,), distances (k,). `exact` is room for FEW distances."""
+    for first in range(0, count, FEW):
+        some = rows[first : min(first + FEW, count)]
+        measure(vectors, some, len(some), query, metric, exact)
+        for c in range(len(some)):
+            offer(distances, found, exact[c], ids[some[c]])
 
 
 @kernel
-def _select(first, last, starts, lane_rows, probes, pair_at, pair_step, scores, table, asked, found, distances):
+def _select(
+    first, last, starts, lane_rows, probes, pair_at, pair_step, scores, table, asked, filtered, found, distances
+):
     """The k nearest of the pairs of the queries first to last - 1. OUT found (n, k) = -1, distances (n, k) = inf.
 
     Pair p has its COLUMNS scores of a list's panels at pair_at[p], pair_at[p] + pair_step[p], ...
@@ -172,23 +174,38 @@ def _select(first, last, starts, lane_rows, probes, pair_at, pair_step, scores, 
     offset - (distance, for "l2" half its square) + error.
     """
     (vectors, ids, open_rows), (queries, offsets, errors, metric) = table, asked
-    m, k = probes.shape[1], found.shape[1]
-    negated, rows, exact = np.empty(k, np.float32), np.empty(k, np.int64), np.empty(k, np.float32)
+    m, k, most = probes.shape[1], found.shape[1], 0
     for i in range(first, last):
-        places, steps = pair_at[i * m : (i + 1) * m], pair_step[i * m : (i + 1) * m]
-        n_known = _best_scores(starts, lane_rows, open_rows, probes[i], places, steps, scores, negated, rows)
-        known = rows[:n_known]
-        _measure_and_offer(vectors, known, n_known, queries[i], metric, exact, ids, found[i], distances[i])
-        runs, reach = (probes[i], places, steps, scores), (offsets[i], errors[i])
-        _measure_rest(starts, lane_rows, runs, known, table, queries[i], reach, metric, found[i], distances[i])
+        most = max(most, _count_panels(starts, probes[i]))
+    room = -(-most * COLUMNS // LANES) * LANES
+    negated, panels, rows = np.empty(room, np.float32), np.empty(most, np.int64), np.empty(room, np.int64)
+    exact = np.empty(FEW, np.float32)
+    for i in range(first, last):
+        runs = probes[i], pair_at[i * m : (i + 1) * m], pair_step[i * m : (i + 1) * m], scores
+        slots = _gather(starts, lane_rows, open_rows, filtered, runs, negated, panels)
+        past, _ = threshold(negated[: slots * LANES].reshape(slots, LANES), k, k)
+        count = _take(negated, slots, np.float32(-np.inf), past, panels, lane_rows, vectors, rows)
+        _measure_and_offer(vectors, rows, count, queries[i], metric, exact, ids, found[i], distances[i])
+        limit = -_score_limit(distances[i, -1], (offsets[i], errors[i]), metric)
+        count, kept = _take(negated, slots, past, limit, panels, lane_rows, vectors, rows), np.int64(0)
+        for c in range(count):
+            if not is_beyond(vectors[rows[c]], queries[i], distances[i, -1], errors[i], metric):
+                rows[kept] = rows[c]
+                kept += 1
+                if kept == FEW:
+                    _measure_and_offer(vectors, rows, kept, queries[i], metric, exact, ids, found[i], distances[i])
+                    kept = np.int64(0)
+        _measure_and_offer(vectors, rows, kept, queries[i], metric, exact, ids, found[i], distances[i])
 
 
 @inner
-def _holds(rows, row):
-    for one in rows:
-        if one == row:
-            return True
-    return False
+def _count_panels(starts, probed):
+    """Of the lists probed (any,), -1 for none."""
+    count = 0
+    for list_ in probed:
+        if list_ >= 0:
+            count += starts[list_ + 1] - starts[list_]
+    return count
 
 
 def best_in_lists(lists, table, queries, shifted, probes, k, metric):
@@ -203,6 +220,7 @@ def best_in_lists(lists, table, queries, shifted, probes, k, metric):
     found, distances = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), np.inf, np.float32)
     projected = project(shifted, lists.axes if lists.axes.shape[1] else None)
     offsets, errors = _offsets(lists, table[0], queries, shifted, metric)
+    filtered = not table[2].all()
     step = max(CHUNK, int(SCORES // max(1, probes.shape[1] * mean_size)))
     for first in range(0, len(queries), step):
         part = slice(first, first + step)
@@ -212,7 +230,7 @@ def best_in_lists(lists, table, queries, shifted, probes, k, metric):
         arguments = lists.panels, lists.biases, lists.starts, *tasks, pairs // probes.shape[1], projected[part], scores
         in_threads(len(tasks[0]), _score, *arguments, at_least=32)
         asked = queries[part], offsets[part], errors[part], metric
-        arguments = lists.starts, lists.lane_rows, probes[part], pair_at, pair_step, scores, table, asked
+        arguments = lists.starts, lists.lane_rows, probes[part], pair_at, pair_step, scores, table, asked, filtered
         in_threads(len(asked[0]), _select, *arguments, found[part], distances[part], at_least=16)
     return found, distances
 

@@ -69,22 +69,27 @@ def decode(codes, codebooks, d):
     return np.ascontiguousarray(np.concatenate(parts, 1)[:, :d])
 
 
-def balanced_axes(x, m):
-    """The principal axes of x, dealt to the m parts so that the products of their variances are alike -> (d, d).
+def deal(variances, m):
+    """Which axes, of variances (d,), each of m parts gets, so that the products in the parts are alike -> (d,) int.
 
-    Largest variance first, each to the part with room whose product is the smallest so far: eigenvalue allocation,
-    the optimum for Gaussian data (Ge et al., section 3.2).
+    Part by part, as `split` cuts. Largest variance first, each to the part with room whose product is the smallest so
+    far: eigenvalue allocation, the optimum for Gaussian data (Ge et al., section 3.2).
     """
-    d = x.shape[1]
-    variances, axes = np.linalg.eigh(np.cov(x.T.astype(np.float64), bias=True).reshape(d, d))
-    slots = [list(range(d))[part] for part in (slice(j * -(-d // m), (j + 1) * -(-d // m)) for j in range(m))]
-    largest = max(variances.max(), 1e-300)
-    products, rotation = np.zeros(m), np.empty((d, d))
+    d, products = len(variances), np.zeros(m)
+    slots = [list(range(d))[j * -(-d // m) : (j + 1) * -(-d // m)] for j in range(m)]
+    largest, dealt = max(variances.max(), 1e-300), np.empty(d, np.int64)
     for axis in np.argsort(-variances, kind="stable"):
         part = min((j for j in range(m) if slots[j]), key=lambda j: products[j])
         products[part] += 28 + np.log(max(variances[axis] / largest, 1e-12))  # 28: no term is below 0
-        rotation[:, slots[part].pop(0)] = axes[:, axis]
-    return rotation.astype(np.float32)
+        dealt[slots[part].pop(0)] = axis
+    return dealt
+
+
+def balanced_axes(x, m):
+    """The principal axes of x (n, d), dealt to the m parts by `deal` -> (d, d) float32, a column each."""
+    d = x.shape[1]
+    variances, axes = np.linalg.eigh(np.cov(x.T.astype(np.float64), bias=True).reshape(d, d))
+    return axes[:, deal(variances, m)].astype(np.float32)
 
 
 def train_rotation(x, m, bits, seed, rounds=8):
@@ -151,7 +156,7 @@ class IVFPQIndex(ReorderedIndex):
     """Approximate nearest neighbours by the product codes of residuals, in the lists of the nearest centroids.
 
     lists, probes   as for IVFIndex
-    parts           bytes of a code, with up to 4 bits at most 1,024; bits: 1 to 8, of each part
+    parts           bytes of a code, with up to 4 bits at most 512; bits: 1 to 8, of each part
     rotation        "none" or "opq"
     rerank          codes to keep for each query (at least k) and rank by their exact distances
     seed            of clusterings and samples
@@ -228,7 +233,7 @@ class IVFPQIndex(ReorderedIndex):
             biases = open_biases(self._term2, self._code_rows, open_rows)
             return scan_lists(
                 (self._starts, self._codes, biases, self._code_rows), self._padded_centroids, self._books, queries,
-                probes, r,
+                queries, probes, r,
             )  # fmt: skip
         return scan_codes(
             self._starts, self._codes, self._term2, self._code_rows, open_rows, self._padded_centroids, self._books,

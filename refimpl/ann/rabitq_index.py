@@ -29,13 +29,12 @@ from .bits import lowest_bit
 from .byte_shuffle import LANES, block_scores, lanes_up_to
 from .candidates import SUMS, measure, offer, squared_distance
 from .fast_scan import in_lanes, pack_codes
-from .gather import prefetch
+from .gather import LINE, prefetch
 from .index import METRICS, Index, scan
 from .ivf import choose_lists, coarse_centroids, list_scan_limit, listed_rows
 from .kmeans import assign, group_by_label
 from .panels import rounding_error
 from .rabitq import encode, query_tables, random_rotation, table_error
-from .reorder import LINE
 
 COST = 0.3  # of a code, in rows scanned (`list_scan_limit`)
 
@@ -290,7 +289,7 @@ class RaBitQIndex(Index):
             in_threads(
                 n, _search, lists, centers, open_rows, vectors, ids, METRICS.index(metric),
                 np.argsort(probes[:, 0], kind="stable"), probes, queries, turned[some], tables[some],
-                np.take(numbers, some, axis=1), self.eps0, found, distances, counts, at_least=8,
+                numbers[:, some], self.eps0, found, distances, counts, at_least=8,
             )  # fmt: skip
             return found, distances, counts
 

@@ -9,22 +9,17 @@ of the one that is being measured, so that the waits overlap.
 """
 
 import numpy as np
-from numba import njit
 
 from ..kernels import in_threads, inner, kernel
+from .byte_shuffle import LANES
 from .candidates import measure, offer, squared_distance
-from .gather import prefetch
+from .fast_scan import count_up_to
+from .gather import ask_for
 from .index import METRICS, Index
 
 AHEAD = 4  # rows asked for before they are measured
-LINE = 16  # float32 in a cache line
-
-
-@njit(cache=True, inline="always")
-def _ask_for(vectors, row):
-    d = vectors.shape[1]
-    for j in range(0, d, LINE):
-        prefetch(vectors, row * d + j)
+FEW = 2  # slots of squares, each compared with all
+LARGEST = np.float32(np.finfo(np.float32).max)
 
 
 @inner
@@ -43,26 +38,56 @@ def _offer_row(squares, rows, ids, square, row):
         squares[at], rows[at] = square, row
 
 
+@inner
+def _measure_all(vectors, rows, query, squares):
+    """OUT squares (slots, LANES): those of the distances of vectors[rows], inf for rows < 0 and beyond them."""
+    m, flat = len(rows), squares.ravel()
+    for c in range(min(AHEAD, m)):
+        ask_for(vectors, max(rows[c], 0))
+    for c in range(m):
+        if c + AHEAD < m:
+            ask_for(vectors, max(rows[c + AHEAD], 0))
+        flat[c] = squared_distance(vectors[rows[c]], query) if rows[c] >= 0 else np.inf
+
+
+@inner
+def _count_ranks(squares, rows, near_rows):
+    """Put each of `rows` where as many squares are less as it says: no branch to be guessed. INOUT near_rows (k,) = -1.
+
+    Returns how many squares are finite. Equal ones, those of a row that comes twice among them, come to the same
+    place, and leave an empty one before it.
+    """
+    flat, finite = squares.ravel(), count_up_to(squares, LARGEST)
+    for c in range(len(rows)):
+        at = count_up_to(squares, flat[c]) - 1
+        if at < len(near_rows) and flat[c] < np.inf:
+            near_rows[at] = rows[c]
+    return finite
+
+
+@inner
+def _offer_all(squares, rows, ids, near, near_rows):
+    """The same with any squares, row by row. OUT near, near_rows (k,)."""
+    flat = squares.ravel()
+    for c in range(len(near)):
+        near[c], near_rows[c] = np.inf, -1
+    for c in range(len(rows)):
+        if rows[c] >= 0 and flat[c] <= near[-1]:
+            _offer_row(near, near_rows, ids, flat[c], rows[c])
+
+
 @kernel
 def _reorder(first, last, vectors, rows, ids, queries, metric, order, found, distances):
     """`reorder` for the queries order[first:last]. OUT found (n, k) = -1, distances (n, k) = inf."""
-    k, m = found.shape[1], rows.shape[1]
+    k, slots = found.shape[1], -(-rows.shape[1] // LANES)
     near, near_rows = np.empty(k, np.float32), np.empty(k, np.int64)
-    exact = np.empty(k, np.float32)
+    exact, squares = np.empty(k, np.float32), np.full((slots, LANES), np.inf, np.float32)
     for i in order[first:last]:
-        for c in range(k):
-            near[c], near_rows[c] = np.inf, -1
-        for c in range(min(AHEAD, m)):
-            _ask_for(vectors, max(rows[i, c], 0))
-        for c in range(m):
-            if c + AHEAD < m:
-                _ask_for(vectors, max(rows[i, c + AHEAD], 0))
-            row = rows[i, c]
-            if row < 0:
-                continue
-            squared = squared_distance(vectors[row], queries[i])
-            if squared <= near[k - 1]:
-                _offer_row(near, near_rows, ids, squared, row)
+        _measure_all(vectors, rows[i], queries[i], squares)
+        near_rows[:] = -1
+        finite = _count_ranks(squares, rows[i], near_rows) if slots <= FEW else -1
+        if finite < 0 or (near_rows[: min(k, finite)] < 0).any():
+            _offer_all(squares, rows[i], ids, near, near_rows)
         kept = np.int64(0)  # a type of its own, if it were a plain 0
         while kept < k and near_rows[kept] >= 0:
             kept += 1

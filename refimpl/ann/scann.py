@@ -27,12 +27,23 @@ Layout in memory: fast_scan.py, twice: the vectors' codes in L lists, and the ce
 import numpy as np
 
 from ..kernels import in_threads, inner, kernel
+from ..matrix_product import matrix_product
 from ..validation import check_integer, check_number
 from .anisotropic import anisotropic_codes, anisotropic_eta, directions, train_anisotropic
 from .bits import lowest_bit
-from .byte_shuffle import LANES, MOST_PARTS, block_scores
+from .byte_shuffle import LANES, MOST_PARTS, block_scores, lanes_up_to
 from .candidates import offer, squared_distance
-from .fast_scan import in_lanes, make_tables, open_biases, pack_codes, scan_lists, table_books
+from .code_axes import code_axes
+from .fast_scan import (
+    in_lanes,
+    make_tables,
+    open_biases,
+    pack_codes,
+    scan_lists,
+    table_books,
+    threshold,
+    with_some_more,
+)
 from .ivf import choose_lists, coarse_centroids, list_scan_limit, listed_rows
 from .kmeans import assign, group_by_label
 from .product_quantization import SAMPLE, decode, encode, padded, train_codebooks
@@ -40,57 +51,58 @@ from .reorder import ReorderedIndex
 from .soar import second_lists
 
 COST = 0.2  # of a code, in rows scanned (`list_scan_limit`)
-LIST_PARTS = 32  # of a centroid's code
-WINDOW = 16  # lists that are sorted by distance first
-
-
-@inner
-def _by_distance(query, centroids, rows, near):
-    """Sort rows (any,) by the distance of their centroids, then by row; -1 stay last. near is room for as many."""
-    near[:] = np.inf
-    own = rows.copy()
-    rows[:] = -1
-    for row in own:
-        if row >= 0:
-            offer(near, rows, squared_distance(query, centroids[row]), row)
+WINDOW = 8  # lists that are sorted by distance first, and a few more
 
 
 @kernel
-def _rank_lists(first_query, last_query, packed, biases, books, queries, centroids, found, scores):
-    """OUT found (n, any) = -1, scores = inf: see `rank_lists`."""
-    m, quads, most = len(books), packed.shape[1], found.shape[1]
-    entries, tables = np.empty((m, 16), np.float32), np.zeros((quads, 8, 16), np.uint8)
-    widest, out, near = np.empty(16, np.float32), np.empty(LANES, np.float32), np.empty(most, np.float32)
+def _rank_lists(first_query, last_query, packed, biases, books, coded, queries, centroids, found, distances):
+    """OUT found (n, p) = -1, distances = inf: see `rank_lists`."""
+    m, quads, p = len(books), packed.shape[1], found.shape[1]
+    entries, widest, tables = (
+        np.empty((m, 16), np.float32),
+        np.empty(16, np.float32),
+        np.zeros((quads, 8, 16), np.uint8),
+    )
+    scores = np.empty((len(packed), LANES), np.float32)
     for i in range(first_query, last_query):
-        step, offset = make_tables(queries[i], books, entries, widest, tables)
+        step, offset = make_tables(coded[i], books, entries, widest, tables)
         for block in range(len(packed)):
-            at = block * LANES
-            lanes = block_scores(packed, at * 2 * quads, tables, quads, step, offset, biases, at, scores[i, -1], out)
-            while lanes:
-                lane = lowest_bit(lanes)
-                lanes &= lanes - np.uint64(1)
-                offer(scores[i], found[i], out[lane], at + lane)
-        first = 0
-        while first < most:
-            last = min(2 * first + WINDOW, most)
-            _by_distance(queries[i], centroids, found[i, first:last], near[first:last])
-            first = last
+            at, out = block * LANES, scores[block]
+            block_scores(packed, at * 2 * quads, tables, quads, step, offset, biases, at, np.float32(np.inf), out)
+        past, done, r = np.float32(-np.inf), np.int64(0), np.int64(WINDOW)
+        while done < p:
+            limit, count = threshold(scores, r, with_some_more(r))
+            if count == done:  # no more scores are finite
+                break
+            last = min(count, p)
+            _sort_window(scores, past, limit, queries[i], centroids, found[i, done:last], distances[i, done:last])
+            past, done, r = limit, last, 2 * r + WINDOW
 
 
-def rank_lists(list_codes, list_biases, books, queries, centroids, p):
+@inner
+def _sort_window(scores, past, limit, query, centroids, rows, distances):
+    """The nearest of the centroids whose scores are above `past`, up to `limit`. OUT rows (any,), distances."""
+    for slot in range(len(scores)):
+        lanes = lanes_up_to(scores, slot * LANES, limit)
+        while lanes:
+            lane = lowest_bit(lanes)
+            lanes &= lanes - np.uint64(1)
+            if scores[slot, lane] > past:
+                row = slot * LANES + lane
+                offer(distances, rows, squared_distance(query, centroids[row]), row)
+
+
+def rank_lists(list_codes, list_biases, books, coded, queries, centroids, p):
     """The lists to look into, nearest first -> (n, p) int64; a larger p only appends.
 
-    By the codes of the centroids; then the first WINDOW are sorted by the distance of the centroids themselves, then
-    the next 2 WINDOW, 4 WINDOW and so on. Of the last window only as many are returned as asked for.
+    By the codes of the centroids, WINDOW and a few more of the best; these are sorted by the distance of the centroids
+    themselves. If p is larger, then the next 2 WINDOW, 4 WINDOW and so on. Of the last window the nearest are taken.
+    coded: the queries in the coordinates of the codes.
     """
-    most = WINDOW
-    while most < p:
-        most = 2 * most + WINDOW
-    most = min(most, len(centroids))
-    found, scores = np.full((len(queries), most), -1, np.int64), np.full((len(queries), most), np.inf, np.float32)
-    arguments = list_codes, list_biases, books, queries, centroids, found, scores
+    found, distances = np.full((len(queries), p), -1, np.int64), np.full((len(queries), p), np.inf, np.float32)
+    arguments = list_codes, list_biases, books, coded, queries, centroids, found, distances
     in_threads(len(queries), _rank_lists, *arguments, at_least=16)
-    return np.ascontiguousarray(found[:, :p])
+    return found
 
 
 def near_in_memory(centroids):
@@ -104,7 +116,7 @@ class ScaNNIndex(ReorderedIndex):
     """Approximate nearest neighbours by 4-bit codes in lists, scanned in registers and re-ordered exactly.
 
     lists, probes   as for IVFIndex
-    parts           of a code, 4 bits each, at most 1,024; None: one for each two dimensions
+    parts           of a code, 4 bits each, at most 512; None: one for each two dimensions
     threshold       T of the anisotropic loss, as a share of each vector's norm, in (0, 1); None: the plain loss
     spill           weight of SOAR's second term (1 is usual): each vector in two lists; None: in one
     rerank          codes to keep for each query (at least k) and rank by their exact distances
@@ -115,8 +127,8 @@ class ScaNNIndex(ReorderedIndex):
     """
 
     _STRUCTURE = (
-        "_center", "_centroids", "_codebooks", "_starts", "_codes", "_biases", "_code_rows",
-        "_list_books", "_list_codes", "_list_biases",
+        "_center", "_centroids", "_axes", "_codebooks", "_starts", "_codes", "_biases", "_code_rows",
+        "_list_axes", "_list_books", "_list_codes", "_list_biases",
     )  # fmt: skip
 
     def __init__(
@@ -157,39 +169,36 @@ class ScaNNIndex(ReorderedIndex):
     def _encode(self, shifted, rows, labels, starts):
         """Train on a sample of the residuals, then code all: entry i is shifted[rows[i]] in list labels[i]."""
         n, d = shifted.shape
-        m = min(self.parts or max(1, d // 2), d)
         eta = 1.0 if self.threshold is None else max(1.0, anisotropic_eta(self.threshold, d))
         u, rng = directions(shifted), np.random.default_rng(self.seed)
         sample = np.sort(rng.choice(len(rows), min(len(rows), SAMPLE), replace=False))
         residuals = shifted[rows] - self._centroids[labels]
+        self._axes, m = code_axes(residuals[sample], self.parts)
+        y, along = matrix_product(residuals, self._axes), matrix_product(u, self._axes)[rows]
         if n:
-            self._codebooks = train_anisotropic(residuals[sample], u[rows[sample]], m, 4, eta, self.seed)
+            self._codebooks = train_anisotropic(y[sample], along[sample], m, 4, eta, self.seed)
         else:
-            self._codebooks = np.zeros((m, 1, -(-d // m)), np.float32)
+            self._codebooks = np.zeros((m, 1, -(-y.shape[1] // m)), np.float32)
         self._report(0.8)
-        codes = anisotropic_codes(residuals, u[rows], self._codebooks, eta)
-        x, own = shifted[rows].astype(np.float64), self._centroids[labels]
-        error = residuals - decode(codes, self._codebooks, d)
-        biases = (x**2 - own.astype(np.float64) ** 2 - 2 * x * error).sum(1).astype(np.float32)
+        codes = anisotropic_codes(y, along, self._codebooks, eta)
+        coded, own = decode(codes, self._codebooks, y.shape[1]), matrix_product(self._centroids, self._axes)[labels]
         self._starts, self._codes, lanes = pack_codes(codes, starts)
-        self._biases = in_lanes(biases, lanes, len(self._codes), np.inf)
+        self._biases = in_lanes(_bias(coded, own), lanes, len(self._codes), np.inf)
         self._code_rows = in_lanes(rows.astype(np.int32), lanes, len(self._codes), -1)
 
     def _encode_centroids(self):
-        """The centroids' own codes, in one list; the number stored with each is |c|^2 - 2 c.r, as above with c = 0."""
-        centroids, d = self._centroids, self._centroids.shape[1]
-        self._list_books = train_codebooks(centroids, min(LIST_PARTS, d), 4, self.seed)
-        codes = encode(centroids, self._list_books)
-        error = centroids - decode(codes, self._list_books, d)
-        biases = (centroids.astype(np.float64) ** 2 - 2 * centroids * error).sum(1).astype(np.float32)
+        """The centroids' own codes, in one list around the origin."""
+        self._list_axes, m = code_axes(self._centroids)
+        y = matrix_product(self._centroids, self._list_axes)
+        self._list_books = train_codebooks(y, m, 4, self.seed)
+        codes = encode(y, self._list_books)
+        coded = decode(codes, self._list_books, y.shape[1])
         _, self._list_codes, lanes = pack_codes(codes, np.array([0, len(codes)]))
-        self._list_biases = in_lanes(biases, lanes, len(self._list_codes), np.inf)
+        self._list_biases = in_lanes(_bias(coded, np.zeros_like(coded)), lanes, len(self._list_codes), np.inf)
 
     def _changed(self):
         super()._changed()
         self._books, self._ranking_books = table_books(self._codebooks), table_books(self._list_books)
-        self._wide_centroids = padded(self._centroids, len(self._codebooks))
-        self._ranking_centroids = padded(self._centroids, len(self._list_books))
         self._listed = listed_rows(self._starts, self._code_rows, self._live)
 
     def _scan_limit(self):
@@ -198,7 +207,8 @@ class ScaNNIndex(ReorderedIndex):
     def _rows(self, queries, k, open_rows):
         """Rows of the best `rerank` approximate scores, both copies of a row counted; more lists if too few."""
         shifted = queries - self._center
-        own, ranking = padded(shifted, len(self._codebooks)), padded(shifted, len(self._list_books))
+        coded = padded(matrix_product(shifted, self._axes), len(self._codebooks))
+        ranking = padded(matrix_product(shifted, self._list_axes), len(self._list_books))
         lists = self._starts, self._codes, open_biases(self._biases, self._code_rows, open_rows), self._code_rows
         twice = self.spill is not None and len(self._centroids) > 1
         copies = 2 if twice else 1  # of a row among the candidates, at most
@@ -206,8 +216,15 @@ class ScaNNIndex(ReorderedIndex):
 
         def rank(some, m):
             return rank_lists(
-                self._list_codes, self._list_biases, self._ranking_books, ranking[some], self._ranking_centroids, m
-            )
+                self._list_codes, self._list_biases, self._ranking_books, ranking[some], shifted[some],
+                self._centroids, m,
+            )  # fmt: skip
 
         probes = choose_lists(rank, len(queries), self.probes, self._listed, open_rows, copies * k)
-        return scan_lists(lists, self._wide_centroids, self._books, own, probes, kept)
+        return scan_lists(lists, self._centroids, self._books, shifted, coded, probes, kept)
+
+
+def _bias(coded, own):
+    """|c + r~|^2 - |c|^2 = |r~|^2 + 2 c.r~, (n,) float32: coded, own are r~ and c along the axes, (n, depth)."""
+    coded = coded.astype(np.float64)
+    return (coded**2 + 2 * own * coded).sum(1).astype(np.float32)

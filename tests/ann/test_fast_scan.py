@@ -138,7 +138,9 @@ def test_scan_finds_the_nearest_codes_of_the_probed_lists(n, lists, m, r, seed):
     probes = np.array([rng.permutation(lists) for _ in range(5)])[:, : rng.integers(1, lists + 1)]
     probes[0, -1] = -1
     biases = open_biases(biases, lane_rows, open_rows)
-    found = scan_lists((starts, packed, biases, lane_rows), centroids, table_books(codebooks), queries, probes, r)
+    found = scan_lists(
+        (starts, packed, biases, lane_rows), centroids, table_books(codebooks), queries, queries, probes, r
+    )
     for query, own, probed in zip(queries, found, probes):
         own = own[own >= 0]
         possible = np.flatnonzero(open_rows & np.isin(labels, probed))
@@ -170,7 +172,7 @@ def test_a_scan_is_a_sort_of_the_scores_also_where_its_buffer_overflows(n, lists
     biases, rows = in_lanes(values, lanes, len(packed), np.inf), np.arange(n, dtype=np.int32)
     rows = in_lanes(rows, lanes, len(packed), -1)
     probes = np.tile(rng.permutation(lists), (3, 1))
-    found = scan_lists((starts, packed, biases, rows), centroids, table_books(codebooks), queries, probes, r)
+    found = scan_lists((starts, packed, biases, rows), centroids, table_books(codebooks), queries, queries, probes, r)
     for query, own in zip(queries, found):
         step, offset, tables = tables_of(query, codebooks)
         sums = tables[:, [0, 4, 2, 6]].reshape(-1, 16)[np.arange(m), codes].sum(1, dtype=np.int64)

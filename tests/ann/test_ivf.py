@@ -70,7 +70,7 @@ def test_lists_are_looked_into_until_they_hold_enough_open_rows(
     ranking = np.argsort(rng.random((5, n_lists)), 1)
 
     def rank(some, m):
-        asked.append((len(some), m))
+        asked.append((len(ranking[some]), m))
         return ranking[some, :m]
 
     chosen = choose_lists(rank, 5, probes, listed, listed.live if removed else open_rows, wanted)

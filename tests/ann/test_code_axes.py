@@ -1,0 +1,75 @@
+"""The axes of 4-bit codes: principal, dealt once each; as few parts as err no more than allowed; the error itself."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from refimpl.ann.code_axes import LEFT, choose_parts, code_axes, expected_error
+from refimpl.ann.product_quantization import deal, decode, encode, train_codebooks
+
+
+def variances_of(d, decay, seed):
+    return np.sort(np.random.default_rng(seed).random(d) * decay ** np.arange(d))[::-1]
+
+
+@given(st.integers(1, 70), st.integers(1, 9), st.floats(0.5, 1), st.integers(0, 999))
+def test_axes_are_dealt_once_and_evenly(d, m, decay, seed):
+    variances = variances_of(d, decay, seed)
+    dealt = deal(variances, m)
+    assert sorted(dealt) == list(range(d))
+    if d == 2 * m and variances[-1] > 1e-9:  # the largest with the smallest, and so on
+        assert {tuple(sorted(pair)) for pair in dealt.reshape(m, 2)} == {(j, d - 1 - j) for j in range(m)}
+
+
+@given(st.integers(1, 100), st.none() | st.integers(1, 40), st.floats(0.7, 1), st.integers(0, 999))
+def test_the_fewest_parts_that_err_no_more_than_allowed(d, parts, decay, seed):
+    variances = variances_of(d, decay, seed)
+    allowed = LEFT[2] * variances.sum() ** 2 / d
+
+    def least(m):
+        return min(expected_error(variances, m, w) for w in LEFT if m * w <= d)
+
+    m, width = choose_parts(variances, parts)
+    assert 1 <= m * width <= d and expected_error(variances, m, width) == least(m)
+    if parts is not None:
+        assert m == min(parts, d)
+    else:
+        assert m == max(1, d // 2) or (m % 4 == 0 and m < d // 2 and least(m) <= allowed)
+        assert all(least(fewer) > allowed for fewer in range(4, m, 4))
+
+
+def test_without_directions_half_as_many_parts_as_dimensions():
+    assert choose_parts(np.ones(64)) == (32, 2)
+    assert choose_parts(np.zeros(64))[0] == 4
+    assert choose_parts(np.array([1.0] * 12 + [1e-6] * 52)) == (12, 1)
+
+
+@given(
+    n=st.integers(0, 60), d=st.integers(1, 20), rank=st.integers(0, 20), parts=st.none() | st.integers(1, 20),
+    seed=st.integers(0, 999),
+)  # fmt: skip
+def test_axes_are_orthonormal_and_hold_the_most(n, d, rank, parts, seed):
+    rng = np.random.default_rng(seed)
+    x = (rng.standard_normal((n, min(rank, d))) @ rng.standard_normal((min(rank, d), d))).astype(np.float32)
+    axes, m = code_axes(x, parts)
+    depth = axes.shape[1]
+    assert axes.shape[0] == d and depth <= d and depth % m == 0
+    np.testing.assert_allclose(axes.T @ axes, np.eye(depth), atol=1e-5)
+    squares = np.linalg.eigvalsh(x.T.astype(np.float64) @ x)[::-1]
+    np.testing.assert_allclose(((x @ axes) ** 2).sum(), squares[:depth].sum(), rtol=1e-4, atol=1e-6)
+
+
+@given(
+    parts=st.sampled_from([2, 4, 6]), width=st.sampled_from([1, 2, 4]), decay=st.floats(0.9, 1),
+    seed=st.integers(0, 99),
+)  # fmt: skip
+@settings(max_examples=12, deadline=None)
+def test_the_expected_error_is_that_of_normal_vectors(parts, width, decay, seed):
+    d = parts * width + 3
+    variances = decay ** np.arange(d)
+    x = (np.random.default_rng(seed).standard_normal((4000, d)) * np.sqrt(variances)).astype(np.float32)
+    own = x[:, deal(variances[: parts * width], parts)]
+    books = train_codebooks(own, parts, 4, 0)
+    r = x.copy()
+    r[:, deal(variances[: parts * width], parts)] -= decode(encode(own, books), books, parts * width)
+    np.testing.assert_allclose((r**2 @ variances).mean(), expected_error(variances, parts, width), rtol=0.15)
