@@ -20,7 +20,7 @@ from refimpl.ann import (
 )
 
 K = 10
-PROBES = (1, 2, 3, 4, 6, 8, 12, 16, 24)
+PROBES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 EF = (10, 11, 12, 14, 16, 20, 24, 32, 48, 64)
 
 #: name: how to make it, and the values of the one parameter that is varied
@@ -29,6 +29,7 @@ OURS = {
     "IVFPQIndex": (lambda: IVFPQIndex(lists=1024, rerank=50), "probes", PROBES),
     "IVFPQIndex, 4 bits": (lambda: IVFPQIndex(lists=1024, parts=64, bits=4, rerank=30), "probes", PROBES),
     "ScaNNIndex": (lambda: ScaNNIndex(lists=1024, rerank=30), "probes", PROBES),
+    "ScaNNIndex, rerank 20": (lambda: ScaNNIndex(lists=1024, rerank=20), "probes", PROBES),
     "ScaNNIndex, spilled": (lambda: ScaNNIndex(lists=1024, rerank=40, spill=1.0), "probes", PROBES),
     "RaBitQIndex": (lambda: RaBitQIndex(lists=1024, eps0=1.5), "probes", PROBES),
     "HNSWIndex": (lambda: HNSWIndex(), "ef", EF),
@@ -53,7 +54,9 @@ def ours(name):
     return build
 
 
-def faiss_factory(factory):
+def faiss_factory(factory, k_factor=4):
+    """k_factor x 10 codes are re-ranked, where the factory says so ("RFlat")."""
+
     def build(vectors):
         import faiss
 
@@ -70,7 +73,7 @@ def faiss_factory(factory):
             else:
                 faiss.extract_index_ivf(index).nprobe = value
                 if factory.endswith("RFlat"):
-                    index.k_factor = 4
+                    index.k_factor = k_factor
             return index.search(queries, K)[1]
 
         return ask, EF if factory.startswith("HNSW") else PROBES
@@ -163,6 +166,7 @@ def build_annoy(vectors):
 PEERS = {
     "faiss IVF1024,Flat": ("faiss", faiss_factory("IVF1024,Flat")),
     "faiss IVF1024,PQ64x4fs,RFlat": ("faiss", faiss_factory("IVF1024,PQ64x4fs,RFlat")),
+    "faiss IVF1024,PQ64x4fs,RFlat, k_factor 2": ("faiss", faiss_factory("IVF1024,PQ64x4fs,RFlat", 2)),
     "faiss HNSW16": ("faiss", faiss_factory("HNSW16,Flat")),
     "scann": ("scann", build_scann),
     "scalable-vs Vamana": ("svs", build_svs),

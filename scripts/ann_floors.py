@@ -25,15 +25,24 @@ from benchmark_ann_trees import embeddings, environment, seconds
 from command_line import Parser, one_line_errors
 from numba import njit, prange
 
-from refimpl.ann import ExactIndex, HNSWIndex, KDTreeIndex, LSHIndex, RaBitQIndex, RPForestIndex
+from refimpl.ann import (
+    ExactIndex,
+    HNSWIndex,
+    IVFIndex,
+    KDTreeIndex,
+    LSHIndex,
+    RaBitQIndex,
+    RPForestIndex,
+    ScaNNIndex,
+)
 from refimpl.ann.byte_shuffle import LANES, block_scores
 from refimpl.ann.candidates import squared_distance
 from refimpl.ann.gather import prefetch
 from refimpl.ann.hamming import LANES as HAMMING_LANES
 from refimpl.ann.hamming import block_hamming
-from refimpl.ann.ivf import MEASURING, as_one_list, nearest_centroids
 from refimpl.ann.kdtree_build import LANES as LEAF
-from refimpl.ann.principal import choose_axes, split_sample
+from refimpl.ann.lists import as_one_list, nearest_centroids
+from refimpl.ann.principal import project
 from refimpl.ann.rp_forest import _node_range
 from refimpl.files import atomic_write
 from refimpl.matrix_product import matrix_product
@@ -128,6 +137,19 @@ def leaf_operations():
     return float(2 * 3 * 8 * LEAF * leaves)
 
 
+def not_ruled_out(index, queries, probes):
+    """How many vectors of the probed lists an IVFIndex measures for its 10 nearest: whose bounds reach the tenth."""
+    shifted, axes, counted = queries - index._center, index._axes if index._axes.shape[1] else None, 0
+    bounding = project(shifted, axes)
+    for query, own, lists in zip(shifted, bounding, nearest_centroids(index._centroid_list, shifted, probes)):
+        panels = np.concatenate([np.arange(*index._list_starts[one : one + 2]) for one in lists])
+        lanes = index._lane_rows[panels] >= 0
+        squares = ((index._vectors[index._lane_rows[panels][lanes]] - index._center - query) ** 2).sum(1)
+        bounds = (query @ query) - 2 * (np.einsum("pec,e->pc", index._panels[panels], own) + index._biases[panels])
+        counted += np.count_nonzero(bounds[lanes] <= np.partition(squares, 9)[9])
+    return counted / len(queries)
+
+
 def counts(vectors, queries, setting):
     """{index: {kind of work: mean of a query}} at setting {index: number}."""
     n, work = len(vectors), {}
@@ -145,15 +167,16 @@ def counts(vectors, queries, setting):
         probed = nearest_centroids(as_one_list(rabitq._centroids), turned, probes)
         return float(sizes[probed].sum(1).mean())
 
-    name = "IVFIndex"
-    asking = split_sample(vectors)[0] - rabitq._center
-    axes = choose_axes(asking @ rabitq._rotation, rabitq._centroids, near=setting[name], measuring=MEASURING)
-    ranking = 2 * LISTS * (D if axes is None else axes.shape[1] + 1)
-    work[name] = {"multiply": ranking + 2 * D * read(setting[name]), "fetch": 10}
+    name, ivf = "IVFIndex", IVFIndex(lists=LISTS).fit(vectors)
+    ranked, scanned = ivf._centroid_list[0].panels.shape[1], ivf._panels.shape[1]
+    multiply = 2 * LISTS * ranked + 2 * scanned * read(setting[name])
+    work[name] = {"multiply": multiply, "fetch": not_ruled_out(ivf, queries[:COUNTED], setting[name])}
     name = "IVFPQIndex, 4 bits"
     work[name] = {"multiply": 2 * LISTS * D + 2 * 16 * D, "look up": 64 * read(setting[name]), "fetch": 30}
-    name = "ScaNNIndex"
-    work[name] = {"multiply": 2 * 2 * 16 * D, "look up": 32 * LISTS + 64 * read(setting[name]), "fetch": 30}
+    name, scann = "ScaNNIndex", ScaNNIndex(lists=LISTS).fit(vectors)
+    parts, depth = (len(scann._codebooks), len(scann._list_books)), (scann._axes.shape[1], scann._list_axes.shape[1])
+    look_up = parts[1] * LISTS + parts[0] * read(setting[name])
+    work[name] = {"multiply": 2 * (D + 16) * sum(depth), "look up": look_up, "fetch": 30}
     name = "RaBitQIndex"
     rabitq.probes = setting[name]
     measured = rabitq._in_lists(queries, 10, rabitq._live)[2].mean()

@@ -21,6 +21,7 @@ their own get d / 2 parts; 16 to 32 are usual for embeddings of 128 dimensions.
 
 import numpy as np
 
+from ..matrix_product import matrix_product
 from .byte_shuffle import QUAD
 from .product_quantization import deal
 
@@ -61,7 +62,7 @@ def code_axes(residuals, parts=None):
     Part by part, as `split` cuts them. O(n d^2 + d^3).
     """
     x = residuals.astype(np.float64)
-    variances, axes = np.linalg.eigh(x.T @ x / max(1, len(x)))
+    variances, axes = np.linalg.eigh(matrix_product(x.T, x) / max(1, len(x)))
     variances, axes = np.maximum(variances[::-1], 0), axes[:, ::-1]
     m, width = choose_parts(variances, parts)
     return axes[:, deal(variances[: m * width], m)].astype(np.float32), m

@@ -35,7 +35,7 @@ import numpy as np
 from ..kernels import in_threads, kernel
 from ..validation import check_array, check_choice, check_integer
 from .candidates import measure, offer, squared_distance
-from .storage import read_arrays, write_arrays
+from .storage import joined, read_arrays, write_arrays
 
 METRICS = ("l2", "cosine", "ip")
 LONGEST = 2.0**125  # of a vector: differences of it and another, and of these, are within float32
@@ -304,9 +304,9 @@ class Index:
                 self._largest_norm = max(float(norms.max()), 1.1 * self._largest_norm)
             squares = (stored.astype(np.float64) ** 2).sum(1)
             last = np.sqrt(np.maximum(self._largest_norm**2 - squares, 0)).astype(np.float32)
-            self._vectors = np.concatenate([stored, last[:, None]], 1)
+            self._vectors = joined([stored, last[:, None]], 1)
         else:
-            self._vectors = np.concatenate([self._vectors, stored])
+            self._vectors = joined([self._vectors, stored])
         self._ids = np.concatenate([self._ids, ids])
         self._live = np.concatenate([self._live, np.ones(len(ids), bool)])
         return regrown
@@ -314,7 +314,7 @@ class Index:
     def _rebuild(self, threads, progress):
         """Drops what was removed and builds the structure of the rest; after an interruption the index is unfitted."""
         if not self._live.all():
-            self._vectors, self._ids = self._vectors[self._live], self._ids[self._live]
+            self._vectors, self._ids = joined([self._vectors[self._live]]), self._ids[self._live]
             self._live = np.ones(len(self._ids), bool)
         self._built, self._progress = len(self._ids), progress
         try:

@@ -18,7 +18,7 @@ from .index import Index
 from .kmeans import kmeans
 from .lists import Lists, as_one_list, best_in_lists, longest_vector, make_lists, nearest_centroids
 from .nearest_centroid import assign
-from .principal import FEW, choose_axes, split_sample
+from .principal import ASKING, FEW, SAMPLE, choose_axes, sample_rows, split_sample
 
 __all__ = [
     "IVFIndex",
@@ -32,7 +32,8 @@ __all__ = [
 
 SAMPLE_EACH = 64  # vectors for each centroid that the clustering learns from
 COST = 0.4  # of a row in a list, in rows scanned (`list_scan_limit`)
-MEASURING = 3200  # what measuring a vector costs, in its share of a step of the product: 400 cycles over 1 / 8
+MEASURING = 1000  # what measuring a vector costs, in its share of a step of the product: 100 ns over 0.1 ns
+ASKED, NEAR = 16, 10  # lists that the axes of the vectors are chosen by, and neighbours looked for in them
 
 
 def coarse_centroids(vectors, n_lists, seed):
@@ -130,6 +131,20 @@ def list_scan_limit(built, probes, n_lists, cost):
     return int(built * min(cost, np.sqrt(cost * probes / n_lists)))
 
 
+def list_axes(vectors, labels):
+    """The axes (d, depth) for vectors (n, d) in lists (principal.py), or None.
+
+    By ASKED lists, evenly spread: some of the vectors in each are asked with, and compared with all of it.
+    """
+    if len(vectors) < FEW:
+        return None
+    names = np.unique(labels)
+    rows = np.flatnonzero(np.isin(labels, names[:: max(1, len(names) // ASKED)][:ASKED]))
+    asking, rows = sample_rows(rows, ASKING), sample_rows(rows, SAMPLE)
+    compared = labels[asking][:, None] == labels[rows]
+    return choose_axes(vectors[asking], vectors[rows], near=NEAR, measuring=MEASURING, compared=compared)
+
+
 class IVFIndex(Index):
     """Approximate nearest neighbours in the lists of the nearest centroids.
 
@@ -137,10 +152,11 @@ class IVFIndex(Index):
     probes   lists to look into for each query. A query that finds fewer than k there looks into more
     seed     of the clustering
 
-    Build O(n L d); search 2 d (L + probes n / L) operations a query; memory twice that of the vectors.
+    Build O(n L d); search 2 e (L + probes n / L) operations a query, and O(d) for each vector measured; memory beside
+    the vectors: e + 3 numbers for each, e = d or, where that pays, some principal coordinates (principal.py).
     """
 
-    _STRUCTURE = ("_center", "_centroids", "_list_starts", "_panels", "_biases", "_lane_rows")
+    _STRUCTURE = ("_center", "_centroids", "_list_starts", "_panels", "_biases", "_lane_rows", "_axes")
     _centroid_list = None  # not in the file: no answer depends on its axes, whose last digits depend on the machine
 
     def __init__(self, *, metric="l2", lists=None, probes=8, seed=0):
@@ -164,16 +180,16 @@ class IVFIndex(Index):
         shifted = self._vectors - self._center
         self._centroids = coarse_centroids(shifted, self.lists or int(4 * np.sqrt(n)), self.seed)
         self._report(0.8)
-        lists = make_lists(shifted, assign(shifted, self._centroids), len(self._centroids))
-        self._list_starts, self._panels, self._biases, self._lane_rows, *_ = lists
+        labels = assign(shifted, self._centroids)
+        lists = make_lists(shifted, labels, len(self._centroids), list_axes(shifted, labels))
+        self._list_starts, self._panels, self._biases, self._lane_rows, self._axes, _ = lists
         self._centroid_list = None
 
     def _changed(self):
         """The lists as the search takes them, and the centroids as one list that is searched exactly."""
         super()._changed()
-        none = np.zeros((len(self._center), 0))  # all centroids are compared; of the lists too little is, for axes
         longest = longest_vector(self._biases)
-        self._lists = Lists(self._list_starts, self._panels, self._biases, self._lane_rows, none, longest)
+        self._lists = Lists(self._list_starts, self._panels, self._biases, self._lane_rows, self._axes, longest)
         self._listed = listed_rows(self._list_starts, self._lane_rows, self._live)
         if self._centroid_list is None:
             axes, near = None, min(self.probes, len(self._centroids))

@@ -108,7 +108,7 @@ def _score_limit(kth, reach, metric):
 
 @inner
 def _gather(starts, lane_rows, open_rows, filtered, runs, negated, panels):
-    """One query's scores, negated, side by side -> slots of LANES. OUT negated (any,), panels (any,): whose they are.
+    """One query's scores, negated, side by side -> number of panels. OUT negated (any,), panels (any,): which.
 
     Infinite in lanes that hold no vector or, if `filtered`, one that is not open; -inf for what is not a number.
     """
@@ -129,27 +129,34 @@ def _gather(starts, lane_rows, open_rows, filtered, runs, negated, panels):
             panels[n] = panel
             n += 1
             at += steps[p]
-    slots = -(-n * COLUMNS // LANES)
-    for j in range(n * COLUMNS, slots * LANES):
+    for j in range(n * COLUMNS, _slots(n) * LANES):
         negated[j] = np.inf
-    return slots
+    return n
 
 
 @inner
-def _take(negated, slots, past, limit, panels, lane_rows, vectors, rows):
-    """The rows whose negated scores are above `past`, up to `limit` -> how many. OUT rows. Each is asked for."""
+def _slots(n):
+    """Of LANES scores, for n panels."""
+    return -(-n * COLUMNS // LANES)
+
+
+@inner
+def _take(negated, n, past, limit, panels, lane_rows, vectors, open_rows, rows):
+    """The open rows whose negated scores are above `past`, up to `limit` -> how many. OUT rows. Each is asked for."""
     count = np.int64(0)
-    for slot in range(slots):
+    for slot in range(_slots(n)):
         lanes = lanes_up_to(negated, slot * LANES, limit)
         if lanes:
             lanes &= ~lanes_up_to(negated, slot * LANES, past)
         while lanes:
             at = slot * LANES + lowest_bit(lanes)
             lanes &= lanes - np.uint64(1)
-            if negated[at] < np.inf:
-                rows[count] = lane_rows[panels[at // COLUMNS], at % COLUMNS]
-                ask_for(vectors, rows[count])
-                count += 1
+            if at < n * COLUMNS:  # what follows fills a slot
+                row = lane_rows[panels[at // COLUMNS], at % COLUMNS]
+                if row >= 0 and open_rows[row]:
+                    ask_for(vectors, row)
+                    rows[count] = row
+                    count += 1
     return count
 
 
@@ -177,17 +184,17 @@ def _select(
     m, k, most = probes.shape[1], found.shape[1], 0
     for i in range(first, last):
         most = max(most, _count_panels(starts, probes[i]))
-    room = -(-most * COLUMNS // LANES) * LANES
+    room = _slots(most) * LANES
     negated, panels, rows = np.empty(room, np.float32), np.empty(most, np.int64), np.empty(room, np.int64)
     exact = np.empty(FEW, np.float32)
     for i in range(first, last):
         runs = probes[i], pair_at[i * m : (i + 1) * m], pair_step[i * m : (i + 1) * m], scores
-        slots = _gather(starts, lane_rows, open_rows, filtered, runs, negated, panels)
-        past, _ = threshold(negated[: slots * LANES].reshape(slots, LANES), k, k)
-        count = _take(negated, slots, np.float32(-np.inf), past, panels, lane_rows, vectors, rows)
+        n = _gather(starts, lane_rows, open_rows, filtered, runs, negated, panels)
+        past, _ = threshold(negated[: _slots(n) * LANES].reshape(_slots(n), LANES), k, k)
+        count = _take(negated, n, np.float32(-np.inf), past, panels, lane_rows, vectors, open_rows, rows)
         _measure_and_offer(vectors, rows, count, queries[i], metric, exact, ids, found[i], distances[i])
         limit = -_score_limit(distances[i, -1], (offsets[i], errors[i]), metric)
-        count, kept = _take(negated, slots, past, limit, panels, lane_rows, vectors, rows), np.int64(0)
+        count, kept = _take(negated, n, past, limit, panels, lane_rows, vectors, open_rows, rows), np.int64(0)
         for c in range(count):
             if not is_beyond(vectors[rows[c]], queries[i], distances[i, -1], errors[i], metric):
                 rows[kept] = rows[c]

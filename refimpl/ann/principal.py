@@ -52,21 +52,23 @@ def project(x, axes):
 def principal_axes(x, depth):
     """The `depth` orthonormal directions, about, along which x (m, d) has its largest sums of squares -> (d, depth).
 
-    Subspace iteration (Halko, Martinsson and Tropp 2011, algorithm 4.4), largest first. O(m d depth).
+    Subspace iteration (Halko, Martinsson and Tropp 2011, algorithm 4.4), largest first. O(m d depth). The long sums are
+    ours: a BLAS library's have other last bits with another number of threads, and these axes may go to a file.
     """
     basis = np.linalg.qr(np.random.default_rng(0).standard_normal((x.shape[1], depth)))[0]
     for _ in range(ROUNDS):
-        basis = np.linalg.qr(x.T @ (x @ basis))[0]
-    scores = x @ basis
-    _, turn = np.linalg.eigh(scores.T @ scores)
+        basis = np.linalg.qr(matrix_product(x.T, matrix_product(x, basis)))[0]
+    scores = matrix_product(x, basis)
+    _, turn = np.linalg.eigh(matrix_product(scores.T, scores))
     return basis @ turn[:, ::-1]
 
 
-def choose_axes(queries, vectors, *, near=1, measuring=MEASURING):
+def choose_axes(queries, vectors, *, near=1, measuring=MEASURING, compared=None):
     """The axes (d, depth) with which the `near` nearest of `vectors` (n, d) are found at the least cost; None: without.
 
     queries (m, d) and vectors are float32 samples of what will come, m, n >= 1; `measuring` is what a pair costs that
-    is not ruled out, in steps of the product for one pair. O((m + n) d depth + m n d).
+    is not ruled out, in steps of the product for one pair. compared (m, n) bool: which pairs will be; None: all.
+    O((m + n) d depth + m n d).
     """
     d = vectors.shape[1]
     depths = [depth for depth in DEPTHS if 2 * depth <= d]
@@ -77,14 +79,18 @@ def choose_axes(queries, vectors, *, near=1, measuring=MEASURING):
     (q, x), turned = (both[: len(queries)], both[len(queries) :]), both @ matrix
     squares, bias = np.einsum("ij,ij->i", both, both), -0.5 * np.einsum("ij,ij->i", x, x)
     scores = q @ x.T + bias
+    if compared is not None:
+        bias = np.where(compared, bias, -np.inf)
+        scores = np.where(compared, scores, -np.inf)
+    pairs = scores.size if compared is None else max(1, np.count_nonzero(compared))
     limits = np.partition(scores, -min(near, len(x)), axis=1)[:, -min(near, len(x)), None]
-    best, least = None, d + COMPARING + measuring * (scores >= limits).mean()
+    best, least = None, d + COMPARING + measuring * np.count_nonzero(scores >= limits) / pairs
     for depth in depths:
         first = turned[:, :depth]
         rest = np.sqrt(np.maximum(squares - np.einsum("ij,ij->i", first, first), 0))[:, None]
         first = np.concatenate([first, rest], 1)
         bounds = first[: len(q)] @ first[len(q) :].T + bias
-        cost = depth + 1 + COMPARING + measuring * (bounds >= limits).mean()
+        cost = depth + 1 + COMPARING + measuring * np.count_nonzero(bounds >= limits) / pairs
         if cost < least:
             best, least = np.ascontiguousarray(matrix[:, :depth]), cost
     return best

@@ -126,7 +126,7 @@ def query_tables(queries, dither):
 
 
 def largest_entry(groups):
-    """What a table may hold so that a quad adds up to a byte, and all groups to 16 bits."""
+    """What a table may hold so that two look-ups add up to a byte, and all groups to 16 bits."""
     return min(LARGEST, 65535 // groups)
 
 

@@ -3,21 +3,18 @@
 Guo et al. 2020 (anisotropic.py) and Sun et al. 2023 (soar.py), with the scan of fast_scan.py. A query goes through
 four stages, each of which reads fewer vectors more closely:
 
-    lists       L centroids, ranked by their own 4-bit codes (16 bytes each)         -> probes
-    codes       of the vectors in these lists, parts / 2 bytes each                  -> rerank and a few more
-    vectors     of these, in float32                                                 -> k
+    lists       L centroids, ranked by their own 4-bit codes                          -> probes
+    codes       of the vectors in these lists, parts / 2 bytes each                   -> rerank and a few more
+    vectors     of these, in float32                                                  -> k
     distances   of the k, in float64, as every index returns them
 
-From l2 to inner products. With x~ = c + r~, c the list's centroid, the distance is an inner product and known numbers:
+From l2 to inner products. With x~ = c + r~, c the list's centroid and r~ what the code stands for, the distance is an
+inner product and known numbers:
 
-    |q - x|^2 = |q|^2 - 2 q.x + |x|^2        and  q.x = q.x~ + q.r,  r = x - x~ the error of the code
-              ~ |q - c|^2  - 2 q.r~  + (|x|^2 - |c|^2 - 2 x.r)
+    |q - x~|^2 = |q - c|^2 - 2 q.r~ + (|r~|^2 + 2 c.r~)
 
-the first term a number a list, the second the table sum, the third a number stored with the code. The last part of
-it, x.r, is all that can be known of q.r before the query comes: exact for q = x, and elsewhere off by 2 (x - q).r.
-So near queries are measured well whatever r is. (In ScaNN, where a code carries no number, only the anisotropic loss
-keeps x.r small; here it still makes the rest of q.r smaller for far queries, which matters for "ip": the stored form
-of a vector then has the norm M, its queries another.)
+the first term a number a list, the second the table sum, the third a number stored with the code. r~ lies along the
+first principal axes of the residuals (code_axes.py), so that q.r~ needs the query's coordinates along these only.
 
 The lists lie in the order of their centroids along the principal axis, so that near ones are nearer in memory.
 
@@ -72,10 +69,10 @@ def _rank_lists(first_query, last_query, packed, biases, books, coded, queries, 
         past, done, r = np.float32(-np.inf), np.int64(0), np.int64(WINDOW)
         while done < p:
             limit, count = threshold(scores, r, with_some_more(r))
-            if count == done:  # no more scores are finite
-                break
             last = min(count, p)
             _sort_window(scores, past, limit, queries[i], centroids, found[i, done:last], distances[i, done:last])
+            if count < r:  # no more scores are finite
+                break
             past, done, r = limit, last, 2 * r + WINDOW
 
 
@@ -108,21 +105,21 @@ def rank_lists(list_codes, list_biases, books, coded, queries, centroids, p):
 def near_in_memory(centroids):
     """The order (L,) of the centroids along their principal axis."""
     shifted = centroids - centroids.mean(0, dtype=np.float64)
-    axis = np.linalg.eigh(shifted.T @ shifted)[1][:, -1]
-    return np.argsort(shifted @ axis, kind="stable")
+    axis = np.linalg.eigh(matrix_product(shifted.T, shifted))[1][:, -1]
+    return np.argsort(matrix_product(shifted, axis[:, None])[:, 0], kind="stable")
 
 
 class ScaNNIndex(ReorderedIndex):
     """Approximate nearest neighbours by 4-bit codes in lists, scanned in registers and re-ordered exactly.
 
     lists, probes   as for IVFIndex
-    parts           of a code, 4 bits each, at most 512; None: one for each two dimensions
+    parts           of a code, 4 bits each, at most 512; None: as few as rank as well as d / 2 would without axes
     threshold       T of the anisotropic loss, as a share of each vector's norm, in (0, 1); None: the plain loss
     spill           weight of SOAR's second term (1 is usual): each vector in two lists; None: in one
     rerank          codes to keep for each query (at least k) and rank by their exact distances
     seed            of clusterings and samples
 
-    Build O(n d (L + 16)); search O(16 d + LIST_PARTS L + parts probes n / L) a query, in look-ups of which a vector
+    Build O(n d (L + 16)); search O(parts (d + L + probes n / L)) a query, most of it look-ups of which a vector
     instruction makes 16 to 64; memory parts / 2 + 8 bytes a vector beside the vectors, twice that with spilling.
     """
 

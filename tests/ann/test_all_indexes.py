@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from refimpl.ann import ExactIndex, HammingIndex, KDTreeIndex, LSHIndex
+from refimpl.ann import ExactIndex, HammingIndex, IVFIndex, KDTreeIndex, LSHIndex, ScaNNIndex
 from refimpl.ann.index import thread_count
 
 from .indexes import (
@@ -124,6 +124,11 @@ def digests():
             index.remove(np.arange(0, 900))
             index.save(path / "index")
             found[f"{kind.__name__} {metric}"] = hashlib.sha256((path / "index").read_bytes()).hexdigest()
+    for kind in (IVFIndex, ScaNNIndex):  # enough vectors for principal axes
+        index = kind(lists=30).fit(near_a_plane(5000, 3, d=60))
+        assert 0 < index._axes.shape[1] < 60
+        index.save(path / "index")
+        found[f"{kind.__name__} with axes"] = hashlib.sha256((path / "index").read_bytes()).hexdigest()
     return found
 
 
@@ -138,7 +143,7 @@ def test_the_file_has_the_same_bits_whatever_the_number_of_threads(tmp_path):
         environment["PYTHONPATH"] = os.pathsep.join([str(root), str(root.parent), os.environ.get("PYTHONPATH", "")])
         out = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
         by_threads.append(json.loads(out))
-    assert by_threads[0] == by_threads[1] and len(by_threads[0]) == len(CASES)
+    assert by_threads[0] == by_threads[1] and len(by_threads[0]) == len(CASES) + 2
 
 
 @pytest.mark.parametrize("metric", ["l2", "cosine"])
