@@ -141,7 +141,7 @@ def not_ruled_out(index, queries, probes):
     """How many vectors of the probed lists an IVFIndex measures for its 10 nearest: whose bounds reach the tenth."""
     shifted, axes, counted = queries - index._center, index._axes if index._axes.shape[1] else None, 0
     bounding = project(shifted, axes)
-    for query, own, lists in zip(shifted, bounding, nearest_centroids(index._centroid_list, shifted, probes)):
+    for query, own, lists in zip(shifted, bounding, nearest_centroids(as_one_list(index._centroids), shifted, probes)):
         panels = np.concatenate([np.arange(*index._list_starts[one : one + 2]) for one in lists])
         lanes = index._lane_rows[panels] >= 0
         squares = ((index._vectors[index._lane_rows[panels][lanes]] - index._center - query) ** 2).sum(1)
@@ -168,15 +168,17 @@ def counts(vectors, queries, setting):
         return float(sizes[probed].sum(1).mean())
 
     name, ivf = "IVFIndex", IVFIndex(lists=LISTS).fit(vectors)
-    ranked, scanned = ivf._centroid_list[0].panels.shape[1], ivf._panels.shape[1]
-    multiply = 2 * LISTS * ranked + 2 * scanned * read(setting[name])
-    work[name] = {"multiply": multiply, "fetch": not_ruled_out(ivf, queries[:COUNTED], setting[name])}
+    ranking = {"multiply": 2 * (D + 16) * ivf._list_axes.shape[1], "look up": LISTS * len(ivf._list_books)}
+    multiply = ranking["multiply"] + 2 * D * ivf._axes.shape[1] + 2 * ivf._panels.shape[1] * read(setting[name])
+    fetched = not_ruled_out(ivf, queries[:COUNTED], setting[name])
+    work[name] = {**ranking, "multiply": multiply, "fetch": fetched}
     name = "IVFPQIndex, 4 bits"
-    work[name] = {"multiply": 2 * LISTS * D + 2 * 16 * D, "look up": 64 * read(setting[name]), "fetch": 30}
+    look_up = ranking["look up"] + 64 * read(setting[name])
+    work[name] = {"multiply": ranking["multiply"] + 2 * 16 * D, "look up": look_up, "fetch": 30}
     name, scann = "ScaNNIndex", ScaNNIndex(lists=LISTS).fit(vectors)
-    parts, depth = (len(scann._codebooks), len(scann._list_books)), (scann._axes.shape[1], scann._list_axes.shape[1])
-    look_up = parts[1] * LISTS + parts[0] * read(setting[name])
-    work[name] = {"multiply": 2 * (D + 16) * sum(depth), "look up": look_up, "fetch": 30}
+    look_up = ranking["look up"] + len(scann._codebooks) * read(setting[name])
+    multiply = ranking["multiply"] + 2 * (D + 16) * scann._axes.shape[1]
+    work[name] = {"multiply": multiply, "look up": look_up, "fetch": 30}
     name = "RaBitQIndex"
     rabitq.probes = setting[name]
     measured = rabitq._in_lists(queries, 10, rabitq._live)[2].mean()

@@ -19,12 +19,13 @@ from refimpl.ann import (
     kmeans,
 )
 from refimpl.ann.anisotropic import anisotropic_codes, directions, train_anisotropic
+from refimpl.ann.codebooks import decode, encode, train_codebooks
 from refimpl.ann.hamming import random_directions, sign_codes
-from refimpl.ann.ivf import nearest_centroids
 from refimpl.ann.kmeans import assign
+from refimpl.ann.lists import as_one_list, nearest_centroids
 from refimpl.ann.lsh_theory import hyperplane_collision, success_probability
 from refimpl.ann.principal import DEPTHS, principal_axes, project
-from refimpl.ann.product_quantization import decode, encode, train_codebooks, train_rotation
+from refimpl.ann.product_quantization import train_rotation
 from refimpl.ann.rabitq import encode as encode_signs
 from refimpl.ann.rabitq import random_rotation, signs_of
 from refimpl.ann.soar import second_lists
@@ -216,7 +217,7 @@ def draw_ivf(axes, rng):
         index.probes = probes
         places = plane(axis, points).astype(np.float32)
         cells = assign(places, index.centroids)
-        probed = nearest_centroids(index._centroid_list, (query - index._center)[None], probes)[0]
+        probed = nearest_centroids(as_one_list(index._centroids), (query - index._center)[None], probes)[0]
         paint(axis, np.where(np.isin(cells, probed), 0.35, cells % 2 * 0.08), cmap="Blues", vmin=0, vmax=1)
         axis.contour(cells.reshape(300, 300) % 97, levels=40, colors="0.75", linewidths=0.4, extent=axis.axis())
         read = np.isin(assign(points, index.centroids), probed)

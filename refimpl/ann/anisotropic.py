@@ -25,7 +25,7 @@ import numpy as np
 
 from ..kernels import in_threads, kernel
 from ..validation import check_integer, check_number
-from .product_quantization import encode, split, train_codebooks
+from .codebooks import encode, split, train_codebooks
 
 SWEEPS = 10  # over the parts of a vector, at most
 ROUNDS = 5  # of codes and codebooks in turn

@@ -23,7 +23,7 @@ import numpy as np
 
 from ..matrix_product import matrix_product
 from .byte_shuffle import QUAD
-from .product_quantization import deal
+from .codebooks import deal
 
 #: w: the mean square that k-means with 16 centroids leaves of a coordinate of standard normal vectors in w dimensions
 LEFT = {1: 0.0101, 2: 0.1084, 4: 0.341, 8: 0.601, 16: 0.789}

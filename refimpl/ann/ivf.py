@@ -5,8 +5,8 @@ With L lists and p probes a query costs 2 d (L + p n / L) operations, least at L
 neighbours on the far side of a border between clusters.
 
 The answer is exact among the vectors of the probed lists: that of a sort by (distance, id). How a batch of queries
-shares the lists that it reads is in lists.py; the centroids are ranked by the same kernels, as a list of their own,
-with coordinates left out where that pays (principal.py).
+shares the lists that it reads is in lists.py, with coordinates left out where that pays (principal.py); how the lists
+are found, in list_ranking.py.
 """
 
 from typing import NamedTuple
@@ -16,19 +16,10 @@ import numpy as np
 from ..validation import check_integer
 from .index import Index
 from .kmeans import kmeans
-from .lists import Lists, as_one_list, best_in_lists, longest_vector, make_lists, nearest_centroids
+from .list_ranking import LIST_CODES, CodedCentroids, code_centroids, rank_lists
+from .lists import Lists, best_in_lists, longest_vector, make_lists
 from .nearest_centroid import assign
-from .principal import ASKING, FEW, SAMPLE, choose_axes, sample_rows, split_sample
-
-__all__ = [
-    "IVFIndex",
-    "as_one_list",
-    "choose_lists",
-    "coarse_centroids",
-    "list_scan_limit",
-    "listed_rows",
-    "nearest_centroids",
-]
+from .principal import ASKING, FEW, SAMPLE, choose_axes, sample_rows
 
 SAMPLE_EACH = 64  # vectors for each centroid that the clustering learns from
 COST = 0.4  # of a row in a list, in rows scanned (`list_scan_limit`)
@@ -156,8 +147,9 @@ class IVFIndex(Index):
     the vectors: e + 3 numbers for each, e = d or, where that pays, some principal coordinates (principal.py).
     """
 
-    _STRUCTURE = ("_center", "_centroids", "_list_starts", "_panels", "_biases", "_lane_rows", "_axes")
-    _centroid_list = None  # not in the file: no answer depends on its axes, whose last digits depend on the machine
+    _STRUCTURE = (
+        "_center", "_centroids", "_list_starts", "_panels", "_biases", "_lane_rows", "_axes", *LIST_CODES,
+    )  # fmt: skip
 
     def __init__(self, *, metric="l2", lists=None, probes=8, seed=0):
         super().__init__(metric, lists=lists, probes=probes, seed=seed)
@@ -183,20 +175,16 @@ class IVFIndex(Index):
         labels = assign(shifted, self._centroids)
         lists = make_lists(shifted, labels, len(self._centroids), list_axes(shifted, labels))
         self._list_starts, self._panels, self._biases, self._lane_rows, self._axes, _ = lists
-        self._centroid_list = None
+        for name, array in zip(LIST_CODES, code_centroids(self._centroids, self.seed)):
+            setattr(self, name, array)
 
     def _changed(self):
-        """The lists as the search takes them, and the centroids as one list that is searched exactly."""
+        """The lists and the centroids as the search takes them."""
         super()._changed()
         longest = longest_vector(self._biases)
         self._lists = Lists(self._list_starts, self._panels, self._biases, self._lane_rows, self._axes, longest)
         self._listed = listed_rows(self._list_starts, self._lane_rows, self._live)
-        if self._centroid_list is None:
-            axes, near = None, min(self.probes, len(self._centroids))
-            if self._built >= FEW:
-                queries = split_sample(self._vectors[: self._built])[0] - self._center
-                axes = choose_axes(queries, self._centroids, near=near, measuring=MEASURING)
-            self._centroid_list = as_one_list(self._centroids, axes)
+        self._coded_lists = CodedCentroids(*(getattr(self, name) for name in LIST_CODES))
 
     def _scan_limit(self):
         return list_scan_limit(self._built, self.probes, len(self._centroids), COST)
@@ -206,7 +194,7 @@ class IVFIndex(Index):
         shifted, table = queries - self._center, (self._vectors, self._ids, open_rows)
 
         def rank(some, m):
-            return nearest_centroids(self._centroid_list, shifted[some], m)
+            return rank_lists(self._coded_lists, self._centroids, shifted[some], m)
 
         probes = choose_lists(rank, len(queries), self.probes, self._listed, open_rows, k)
         return best_in_lists(self._lists, table, queries, shifted, probes, k, self.metric)

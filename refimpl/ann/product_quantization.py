@@ -30,66 +30,15 @@ from ..matrix_product import matrix_product
 from ..validation import check_choice, check_integer
 from .byte_shuffle import MOST_PARTS
 from .candidates import offer, squared_distance
+from .codebooks import balanced_axes, decode, encode, padded, train_codebooks
 from .fast_scan import in_lanes, open_biases, pack_codes, scan_lists, table_books
-from .ivf import as_one_list, choose_lists, coarse_centroids, list_scan_limit, listed_rows, nearest_centroids
-from .kmeans import assign, group_by_label, kmeans
+from .ivf import choose_lists, coarse_centroids, list_scan_limit, listed_rows
+from .kmeans import assign, group_by_label
+from .list_ranking import LIST_CODES, CodedCentroids, code_centroids, rank_lists
 from .reorder import ReorderedIndex
 
 SAMPLE = 20_000  # vectors that codebooks and rotation are learned from
 COST = 0.3  # of a code, in rows scanned (`list_scan_limit`)
-
-
-def split(x, m):
-    """x (n, d) -> (m, n, ceil(d / m)) float32: its parts, zeros appended where m does not divide d."""
-    width = -(-x.shape[1] // m)
-    padded = np.zeros((len(x), m * width), np.float32)
-    padded[:, : x.shape[1]] = x
-    return np.ascontiguousarray(padded.reshape(len(x), m, width).transpose(1, 0, 2))
-
-
-def train_codebooks(x, m, bits, seed):
-    """Codebooks (m, min(2^bits, n), ceil(d / m)) float32 for x (n, d), n >= 1: k-means in each part."""
-    k = min(1 << bits, len(x))
-    return np.stack([kmeans(part, k, init="random", max_iter=12, seed=seed + j).centroids
-                     for j, part in enumerate(split(x, m))])  # fmt: skip
-
-
-def encode(x, codebooks):
-    """x (n, d) -> codes (n, m) uint8, the nearest centroid of each part."""
-    parts = split(x, len(codebooks))
-    codes = np.empty((len(x), len(codebooks)), np.uint8)
-    for j, book in enumerate(codebooks):
-        codes[:, j] = assign(parts[j], book)
-    return codes
-
-
-def decode(codes, codebooks, d):
-    """codes (n, m) -> (n, d) float32, what they stand for."""
-    parts = [book[codes[:, j]] for j, book in enumerate(codebooks)]
-    return np.ascontiguousarray(np.concatenate(parts, 1)[:, :d])
-
-
-def deal(variances, m):
-    """Which axes, of variances (d,), each of m parts gets, so that the products in the parts are alike -> (d,) int.
-
-    Part by part, as `split` cuts. Largest variance first, each to the part with room whose product is the smallest so
-    far: eigenvalue allocation, the optimum for Gaussian data (Ge et al., section 3.2).
-    """
-    d, products = len(variances), np.zeros(m)
-    slots = [list(range(d))[j * -(-d // m) : (j + 1) * -(-d // m)] for j in range(m)]
-    largest, dealt = max(variances.max(), 1e-300), np.empty(d, np.int64)
-    for axis in np.argsort(-variances, kind="stable"):
-        part = min((j for j in range(m) if slots[j]), key=lambda j: products[j])
-        products[part] += 28 + np.log(max(variances[axis] / largest, 1e-12))  # 28: no term is below 0
-        dealt[slots[part].pop(0)] = axis
-    return dealt
-
-
-def balanced_axes(x, m):
-    """The principal axes of x (n, d), dealt to the m parts by `deal` -> (d, d) float32, a column each."""
-    d = x.shape[1]
-    variances, axes = np.linalg.eigh(np.cov(x.T.astype(np.float64), bias=True).reshape(d, d))
-    return axes[:, deal(variances, m)].astype(np.float32)
 
 
 def train_rotation(x, m, bits, seed, rounds=8):
@@ -165,7 +114,7 @@ class IVFPQIndex(ReorderedIndex):
     """
 
     _STRUCTURE = (
-        "_center", "_rotation", "_centroids", "_starts", "_codebooks", "_codes", "_term2", "_code_rows",
+        "_center", "_rotation", "_centroids", "_starts", "_codebooks", "_codes", "_term2", "_code_rows", *LIST_CODES,
     )  # fmt: skip
 
     def __init__(self, *, metric="l2", lists=None, probes=8, parts=16, bits=8, rotation="none", rerank=100, seed=0):
@@ -202,6 +151,8 @@ class IVFPQIndex(ReorderedIndex):
             self._rotation = train_rotation(sample, m, self.bits, self.seed)
             self._report(0.6)
         self._centroids, residuals = self._centroids @ self._rotation, residuals @ self._rotation
+        for name, array in zip(LIST_CODES, code_centroids(self._centroids, self.seed)):
+            setattr(self, name, array)
         self._codebooks = train_codebooks(sample @ self._rotation, m, self.bits, self.seed)
         self._report(0.9)
         self._codes = encode(residuals, self._codebooks)
@@ -220,7 +171,8 @@ class IVFPQIndex(ReorderedIndex):
     def _changed(self):
         super()._changed()
         m = len(self._codebooks)
-        self._centroid_list, self._padded_centroids = as_one_list(self._centroids), padded(self._centroids, m)
+        self._padded_centroids = padded(self._centroids, m)
+        self._coded_lists = CodedCentroids(*(getattr(self, name) for name in LIST_CODES))
         self._listed = listed_rows(self._starts, self._code_rows, self._live)
         self._books = (table_books if self._in_blocks() else scan_books)(self._codebooks)
 
@@ -248,17 +200,11 @@ class IVFPQIndex(ReorderedIndex):
         own, kept = padded(rotated, len(self._codebooks)), min(max(k, self.rerank), max(k, self._built))
 
         def rank(some, m):
-            return nearest_centroids(self._centroid_list, rotated[some], m)
+            return rank_lists(self._coded_lists, self._centroids, rotated[some], m)
 
         return self._scan_codes(
             own, choose_lists(rank, len(queries), self.probes, self._listed, open_rows, k), open_rows, kept
         )
-
-
-def padded(x, m):
-    """x (n, d) with zeros appended up to a multiple of m columns."""
-    missing = -x.shape[1] % m
-    return np.concatenate([x, np.zeros((len(x), missing), x.dtype)], 1) if missing else np.ascontiguousarray(x)
 
 
 class PQIndex(IVFPQIndex):

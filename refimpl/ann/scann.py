@@ -18,88 +18,26 @@ first principal axes of the residuals (code_axes.py), so that q.r~ needs the que
 
 The lists lie in the order of their centroids along the principal axis, so that near ones are nearer in memory.
 
-Layout in memory: fast_scan.py, twice: the vectors' codes in L lists, and the centroids' codes in one.
+Layout in memory: fast_scan.py, twice: the vectors' codes in L lists, and the centroids' in one (list_ranking.py).
 """
 
 import numpy as np
 
-from ..kernels import in_threads, inner, kernel
 from ..matrix_product import matrix_product
 from ..validation import check_integer, check_number
 from .anisotropic import anisotropic_codes, anisotropic_eta, directions, train_anisotropic
-from .bits import lowest_bit
-from .byte_shuffle import LANES, MOST_PARTS, block_scores, lanes_up_to
-from .candidates import offer, squared_distance
+from .byte_shuffle import MOST_PARTS
 from .code_axes import code_axes
-from .fast_scan import (
-    in_lanes,
-    make_tables,
-    open_biases,
-    pack_codes,
-    scan_lists,
-    table_books,
-    threshold,
-    with_some_more,
-)
+from .codebooks import decode, padded
+from .fast_scan import in_lanes, open_biases, pack_codes, scan_lists, table_books
 from .ivf import choose_lists, coarse_centroids, list_scan_limit, listed_rows
 from .kmeans import assign, group_by_label
-from .product_quantization import SAMPLE, decode, encode, padded, train_codebooks
+from .list_ranking import LIST_CODES, CodedCentroids, code_centroids, rank_lists
+from .product_quantization import SAMPLE
 from .reorder import ReorderedIndex
 from .soar import second_lists
 
 COST = 0.2  # of a code, in rows scanned (`list_scan_limit`)
-WINDOW = 8  # lists that are sorted by distance first, and a few more
-
-
-@kernel
-def _rank_lists(first_query, last_query, packed, biases, books, coded, queries, centroids, found, distances):
-    """OUT found (n, p) = -1, distances = inf: see `rank_lists`."""
-    m, quads, p = len(books), packed.shape[1], found.shape[1]
-    entries, widest, tables = (
-        np.empty((m, 16), np.float32),
-        np.empty(16, np.float32),
-        np.zeros((quads, 8, 16), np.uint8),
-    )
-    scores = np.empty((len(packed), LANES), np.float32)
-    for i in range(first_query, last_query):
-        step, offset = make_tables(coded[i], books, entries, widest, tables)
-        for block in range(len(packed)):
-            at, out = block * LANES, scores[block]
-            block_scores(packed, at * 2 * quads, tables, quads, step, offset, biases, at, np.float32(np.inf), out)
-        past, done, r = np.float32(-np.inf), np.int64(0), np.int64(WINDOW)
-        while done < p:
-            limit, count = threshold(scores, r, with_some_more(r))
-            last = min(count, p)
-            _sort_window(scores, past, limit, queries[i], centroids, found[i, done:last], distances[i, done:last])
-            if count < r:  # no more scores are finite
-                break
-            past, done, r = limit, last, 2 * r + WINDOW
-
-
-@inner
-def _sort_window(scores, past, limit, query, centroids, rows, distances):
-    """The nearest of the centroids whose scores are above `past`, up to `limit`. OUT rows (any,), distances."""
-    for slot in range(len(scores)):
-        lanes = lanes_up_to(scores, slot * LANES, limit)
-        while lanes:
-            lane = lowest_bit(lanes)
-            lanes &= lanes - np.uint64(1)
-            if scores[slot, lane] > past:
-                row = slot * LANES + lane
-                offer(distances, rows, squared_distance(query, centroids[row]), row)
-
-
-def rank_lists(list_codes, list_biases, books, coded, queries, centroids, p):
-    """The lists to look into, nearest first -> (n, p) int64; a larger p only appends.
-
-    By the codes of the centroids, WINDOW and a few more of the best; these are sorted by the distance of the centroids
-    themselves. If p is larger, then the next 2 WINDOW, 4 WINDOW and so on. Of the last window the nearest are taken.
-    coded: the queries in the coordinates of the codes.
-    """
-    found, distances = np.full((len(queries), p), -1, np.int64), np.full((len(queries), p), np.inf, np.float32)
-    arguments = list_codes, list_biases, books, coded, queries, centroids, found, distances
-    in_threads(len(queries), _rank_lists, *arguments, at_least=16)
-    return found
 
 
 def near_in_memory(centroids):
@@ -125,7 +63,7 @@ class ScaNNIndex(ReorderedIndex):
 
     _STRUCTURE = (
         "_center", "_centroids", "_axes", "_codebooks", "_starts", "_codes", "_biases", "_code_rows",
-        "_list_axes", "_list_books", "_list_codes", "_list_biases",
+        *LIST_CODES,
     )  # fmt: skip
 
     def __init__(
@@ -161,7 +99,8 @@ class ScaNNIndex(ReorderedIndex):
         order, starts = group_by_label(labels, len(self._centroids))
         self._report(0.5)
         self._encode(shifted, rows[order], labels[order], starts)
-        self._encode_centroids()
+        for name, array in zip(LIST_CODES, code_centroids(self._centroids, self.seed)):
+            setattr(self, name, array)
 
     def _encode(self, shifted, rows, labels, starts):
         """Train on a sample of the residuals, then code all: entry i is shifted[rows[i]] in list labels[i]."""
@@ -180,22 +119,14 @@ class ScaNNIndex(ReorderedIndex):
         codes = anisotropic_codes(y, along, self._codebooks, eta)
         coded, own = decode(codes, self._codebooks, y.shape[1]), matrix_product(self._centroids, self._axes)[labels]
         self._starts, self._codes, lanes = pack_codes(codes, starts)
-        self._biases = in_lanes(_bias(coded, own), lanes, len(self._codes), np.inf)
+        biases = (coded.astype(np.float64) ** 2 + 2 * own * coded.astype(np.float64)).sum(1).astype(np.float32)
+        self._biases = in_lanes(biases, lanes, len(self._codes), np.inf)
         self._code_rows = in_lanes(rows.astype(np.int32), lanes, len(self._codes), -1)
-
-    def _encode_centroids(self):
-        """The centroids' own codes, in one list around the origin."""
-        self._list_axes, m = code_axes(self._centroids)
-        y = matrix_product(self._centroids, self._list_axes)
-        self._list_books = train_codebooks(y, m, 4, self.seed)
-        codes = encode(y, self._list_books)
-        coded = decode(codes, self._list_books, y.shape[1])
-        _, self._list_codes, lanes = pack_codes(codes, np.array([0, len(codes)]))
-        self._list_biases = in_lanes(_bias(coded, np.zeros_like(coded)), lanes, len(self._list_codes), np.inf)
 
     def _changed(self):
         super()._changed()
-        self._books, self._ranking_books = table_books(self._codebooks), table_books(self._list_books)
+        self._books = table_books(self._codebooks)
+        self._coded_lists = CodedCentroids(*(getattr(self, name) for name in LIST_CODES))
         self._listed = listed_rows(self._starts, self._code_rows, self._live)
 
     def _scan_limit(self):
@@ -205,23 +136,13 @@ class ScaNNIndex(ReorderedIndex):
         """Rows of the best `rerank` approximate scores, both copies of a row counted; more lists if too few."""
         shifted = queries - self._center
         coded = padded(matrix_product(shifted, self._axes), len(self._codebooks))
-        ranking = padded(matrix_product(shifted, self._list_axes), len(self._list_books))
         lists = self._starts, self._codes, open_biases(self._biases, self._code_rows, open_rows), self._code_rows
         twice = self.spill is not None and len(self._centroids) > 1
         copies = 2 if twice else 1  # of a row among the candidates, at most
         kept = copies * min(max(k, self.rerank), max(k, self._built))
 
         def rank(some, m):
-            return rank_lists(
-                self._list_codes, self._list_biases, self._ranking_books, ranking[some], shifted[some],
-                self._centroids, m,
-            )  # fmt: skip
+            return rank_lists(self._coded_lists, self._centroids, shifted[some], m)
 
         probes = choose_lists(rank, len(queries), self.probes, self._listed, open_rows, copies * k)
         return scan_lists(lists, self._centroids, self._books, shifted, coded, probes, kept)
-
-
-def _bias(coded, own):
-    """|c + r~|^2 - |c|^2 = |r~|^2 + 2 c.r~, (n,) float32: coded, own are r~ and c along the axes, (n, depth)."""
-    coded = coded.astype(np.float64)
-    return (coded**2 + 2 * own * coded).sum(1).astype(np.float32)

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..kernels import in_threads, inner, kernel
 from .candidates import squared_distance
-from .ivf import as_one_list, nearest_centroids
+from .lists import as_one_list, nearest_centroids
 
 CANDIDATES = 16  # nearest centroids that are tried first
 

@@ -13,7 +13,7 @@ from refimpl.ann.anisotropic import (
     train_anisotropic,
     update_codebooks,
 )
-from refimpl.ann.product_quantization import decode, split, train_codebooks
+from refimpl.ann.codebooks import decode, split, train_codebooks
 
 
 def test_eta_of_the_paper():

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refimpl.ann.code_axes import LEFT, choose_parts, code_axes, expected_error
-from refimpl.ann.product_quantization import deal, decode, encode, train_codebooks
+from refimpl.ann.codebooks import deal, decode, encode, train_codebooks
 
 
 def variances_of(d, decay, seed):

@@ -8,6 +8,7 @@ from numba import njit
 
 from refimpl.ann import ExactIndex, IVFPQIndex, knn_recall
 from refimpl.ann.byte_shuffle import LANES, LARGEST, MOST_PARTS, make_block_scores, plain_block_scores
+from refimpl.ann.codebooks import decode, encode, train_codebooks
 from refimpl.ann.fast_scan import (
     cut,
     in_lanes,
@@ -18,7 +19,6 @@ from refimpl.ann.fast_scan import (
     table_books,
     with_some_more,
 )
-from refimpl.ann.product_quantization import decode, encode, train_codebooks
 from refimpl.ann.reorder import reorder
 
 

@@ -166,10 +166,10 @@ def test_axes_are_used_and_change_nothing(monkeypatch, tmp_path):
     vectors = rng.standard_normal((6000, 5)) @ rng.standard_normal((5, 40)) + 0.01 * rng.standard_normal((6000, 40))
     queries = vectors[:200] + 0.01
     with_axes = IVFIndex(lists=80, probes=4).fit(vectors)
-    assert with_axes._centroid_list[0].axes.shape == (40, 8)
+    assert with_axes._axes.shape == (40, 8)
     monkeypatch.setattr(ivf, "FEW", 1 << 30)
     without = IVFIndex(lists=80, probes=4).fit(vectors)
-    assert without._centroid_list[0].axes.shape == (40, 0)
+    assert without._axes.shape == (40, 0)
     expected = without.search(queries, 10)
     with_axes.save(tmp_path / "index")
     for index in (with_axes, IVFIndex.load(tmp_path / "index")):

@@ -4,15 +4,8 @@ import numpy as np
 import pytest
 
 from refimpl.ann import ExactIndex, IVFPQIndex, PQIndex, knn_recall
-from refimpl.ann.product_quantization import (
-    decode,
-    encode,
-    scan_books,
-    scan_codes,
-    split,
-    train_codebooks,
-    train_rotation,
-)
+from refimpl.ann.codebooks import decode, encode, split, train_codebooks
+from refimpl.ann.product_quantization import scan_books, scan_codes, train_rotation
 
 
 def error(x, m, bits, rotation=None):

@@ -1,4 +1,4 @@
-"""ScaNN: the second list by definition, the order of the lists, what is stored with a code, and the whole index."""
+"""ScaNN: the second list by definition, what is stored with a code, and the whole index."""
 
 import numpy as np
 import pytest
@@ -6,9 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refimpl.ann import ExactIndex, ScaNNIndex, knn_recall, tune
-from refimpl.ann.fast_scan import in_lanes, pack_codes, table_books
-from refimpl.ann.product_quantization import decode, encode, padded, train_codebooks
-from refimpl.ann.scann import WINDOW, rank_lists
+from refimpl.ann.codebooks import decode
 from refimpl.ann.soar import second_lists
 
 
@@ -49,35 +47,6 @@ def test_soar_residuals_are_less_parallel_than_those_of_the_next_list():
         return np.abs((r * s).sum(1) / np.linalg.norm(r, axis=1) / np.linalg.norm(s, axis=1)).mean()
 
     assert cosine(second_lists(x, centroids, labels, 2.0)) < 0.8 * cosine(second_lists(x, centroids, labels, 0.0))
-
-
-@given(lists=st.integers(1, 200), d=st.integers(1, 9), m=st.integers(1, 9), seed=st.integers(0, 99))
-@settings(max_examples=40)
-def test_more_lists_are_appended_and_windows_are_sorted(lists, d, m, seed):
-    centroids, queries, m = normal(lists, d, seed), normal(4, d, seed + 1), min(m, d)
-    books = train_codebooks(centroids, m, 4, 0)
-    codes = encode(centroids, books)
-    decoded = decode(codes, books, d)
-    _, packed, lanes = pack_codes(codes, np.array([0, lists]))
-    biases = in_lanes((decoded**2).sum(1), lanes, len(packed), np.inf)
-
-    def rank(p):
-        return rank_lists(packed, biases, table_books(books), padded(queries, m), queries, centroids, p)
-
-    order = rank(lists)
-    assert (np.sort(order, 1) == np.arange(lists)).all()
-    for p in range(1, lists, 7):
-        np.testing.assert_array_equal(rank(p), order[:, :p])
-    for query, own in zip(queries, order):
-        distances = ((query - centroids[own]) ** 2).sum(1)
-        starts = np.concatenate([[0], 1 + np.flatnonzero(np.diff(distances) < -1e-5)])  # of windows, but for chance
-        least, by_code = 0, ((query - decoded[own]) ** 2).sum(1)
-        off = m * np.ptp(-2 * np.einsum("mw,mcw->mc", padded(query[None], m).reshape(m, -1), books), axis=1).max() / 127
-        for start in starts:
-            assert start >= least
-            least = 2 * least + WINDOW
-            if 0 < start:
-                assert by_code[:start].max() <= by_code[start:].min() + off + 1e-4
 
 
 def codes_of(index, n_parts):

@@ -1,0 +1,70 @@
+"""Codebooks: vectors cut into m parts, each replaced by the nearest of k centroids of its own part.
+
+    x = (x_1 ... x_m) ~ (c_1[code_1] ... c_m[code_m])
+
+What product_quantization.py, scann.py and list_ranking.py share. A part is ceil(d / m) coordinates in a row; zeros are
+appended where m does not divide d.
+"""
+
+import numpy as np
+
+from .kmeans import assign, kmeans
+
+
+def split(x, m):
+    """x (n, d) -> (m, n, ceil(d / m)) float32: its parts, zeros appended where m does not divide d."""
+    width = -(-x.shape[1] // m)
+    padded = np.zeros((len(x), m * width), np.float32)
+    padded[:, : x.shape[1]] = x
+    return np.ascontiguousarray(padded.reshape(len(x), m, width).transpose(1, 0, 2))
+
+
+def train_codebooks(x, m, bits, seed):
+    """Codebooks (m, min(2^bits, n), ceil(d / m)) float32 for x (n, d), n >= 1: k-means in each part."""
+    k = min(1 << bits, len(x))
+    return np.stack([kmeans(part, k, init="random", max_iter=12, seed=seed + j).centroids
+                     for j, part in enumerate(split(x, m))])  # fmt: skip
+
+
+def encode(x, codebooks):
+    """x (n, d) -> codes (n, m) uint8, the nearest centroid of each part."""
+    parts = split(x, len(codebooks))
+    codes = np.empty((len(x), len(codebooks)), np.uint8)
+    for j, book in enumerate(codebooks):
+        codes[:, j] = assign(parts[j], book)
+    return codes
+
+
+def decode(codes, codebooks, d):
+    """codes (n, m) -> (n, d) float32, what they stand for."""
+    parts = [book[codes[:, j]] for j, book in enumerate(codebooks)]
+    return np.ascontiguousarray(np.concatenate(parts, 1)[:, :d])
+
+
+def deal(variances, m):
+    """Which axes, of variances (d,), each of m parts gets, so that the products in the parts are alike -> (d,) int.
+
+    Part by part, as `split` cuts. Largest variance first, each to the part with room whose product is the smallest so
+    far: eigenvalue allocation, the optimum for Gaussian data (Ge et al., section 3.2).
+    """
+    d, products = len(variances), np.zeros(m)
+    slots = [list(range(d))[j * -(-d // m) : (j + 1) * -(-d // m)] for j in range(m)]
+    largest, dealt = max(variances.max(), 1e-300), np.empty(d, np.int64)
+    for axis in np.argsort(-variances, kind="stable"):
+        part = min((j for j in range(m) if slots[j]), key=lambda j: products[j])
+        products[part] += 28 + np.log(max(variances[axis] / largest, 1e-12))  # 28: no term is below 0
+        dealt[slots[part].pop(0)] = axis
+    return dealt
+
+
+def balanced_axes(x, m):
+    """The principal axes of x (n, d), dealt to the m parts by `deal` -> (d, d) float32, a column each."""
+    d = x.shape[1]
+    variances, axes = np.linalg.eigh(np.cov(x.T.astype(np.float64), bias=True).reshape(d, d))
+    return axes[:, deal(variances, m)].astype(np.float32)
+
+
+def padded(x, m):
+    """x (n, d) with zeros appended up to a multiple of m columns."""
+    missing = -x.shape[1] % m
+    return np.concatenate([x, np.zeros((len(x), missing), x.dtype)], 1) if missing else np.ascontiguousarray(x)
