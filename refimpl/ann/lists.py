@@ -1,10 +1,10 @@
-"""Vectors in lists, and the nearest of those in some of the lists: what inverted files and their centroids share.
+"""Vectors in lists, and the nearest of those in some of the lists: what IVF-Flat searches.
 
 A list that is read for one query alone is limited by bytes. So a batch is turned around: its (query, probe) pairs are
 grouped by list, and a list is multiplied with all the queries that probe it, ROWS at a time (panels.py). The scores
-go to a buffer, one run of them a pair. Then each query walks through its own runs, nearest list first: it finds the
-k best scores and measures those vectors, which gives it a limit; and walks again, to measure whatever else is not
-below the limit. The two steps share nothing between threads, and no score depends on which queries are in the batch.
+go to a buffer, one run of them a pair. Then each query lays its own runs side by side and finds the k best scores by
+counting (`fast_scan.threshold`); it measures those vectors, which gives it a limit, and then whatever else is not below
+the limit. The two steps share nothing between threads, and no score depends on which queries are in the batch.
 
 The limit is lowered by what float32 scores may be off, so that the answer is that of a sort of all vectors in the
 probed lists by (distance, id). Scores may also be bounds, of projected vectors (principal.py): then the scan reads
