@@ -51,7 +51,9 @@ def code_centroids(centroids, seed):
     y = matrix_product(centroids, axes)
     codebooks = train_codebooks(y, m, 4, seed)
     codes = encode(y, codebooks)
-    squares = (decode(codes, codebooks, y.shape[1]).astype(np.float64) ** 2).sum(1).astype(np.float32)
+    squares = (decode(codes, codebooks, y.shape[1]).astype(np.float64) ** 2).sum(1)
+    with np.errstate(over="ignore"):
+        squares = squares.astype(np.float32)
     _, packed, lanes = pack_codes(codes, np.array([0, len(codes)]))
     biases = in_lanes(squares, lanes, len(packed), np.inf)
     return CodedCentroids(axes, table_books(codebooks), packed, biases)
@@ -73,13 +75,19 @@ def _rank_lists(first_query, last_query, packed, biases, books, coded, queries, 
             at, out = block * LANES, scores[block]
             block_scores(packed, at * 2 * quads, tables, quads, step, offset, biases, at, np.float32(np.inf), out)
         past, done, r = np.float32(-np.inf), np.int64(0), np.int64(WINDOW)
-        while done < p:
+        overflown = not -np.inf < offset < np.inf
+        while done < p and not overflown:
             limit, count = threshold(scores, r, with_some_more(r))
             last = min(count, p)
             _sort_window(scores, past, limit, queries[i], centroids, found[i, done:last], distances[i, done:last])
+            past, done = limit, last
             if count < r:  # no more scores are finite
                 break
-            past, done, r = limit, last, 2 * r + WINDOW
+            r = 2 * r + WINDOW
+        for row in range(len(centroids)):  # whose scores are beyond float32
+            if done < p and (overflown or not scores[row // LANES, row % LANES] <= past):
+                found[i, done] = row
+                done += 1
 
 
 @inner
@@ -96,10 +104,11 @@ def _sort_window(scores, past, limit, query, centroids, rows, distances):
 
 
 def rank_lists(coded, centroids, queries, p):
-    """The lists to look into, nearest first -> (n, p) int64, -1 for none at the end; a larger p only appends.
+    """The lists to look into, nearest first -> (n, p) int64, p <= L; a larger p only appends.
 
     coded: CodedCentroids of centroids (L, d); queries (n, d). WINDOW and a few more of the best codes, sorted by
-    (distance, list); if p is larger, then the next 2 WINDOW, 4 WINDOW and so on. Of the last window the nearest.
+    (distance, list); if p is larger, then the next 2 WINDOW, 4 WINDOW and so on. Of the last window the nearest. Lists
+    whose scores are beyond float32 come last, in order.
     """
     if len(centroids) == 1:
         return np.zeros((len(queries), p), np.int64)

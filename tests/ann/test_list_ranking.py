@@ -45,6 +45,19 @@ def test_more_lists_are_appended_and_windows_are_sorted(lists, d, m, seed):
                 assert by_code[:start].max() <= by_code[start:].min() + off + 1e-4
 
 
+@given(
+    lists=st.integers(1, 60), d=st.integers(1, 5), scale=st.sampled_from([1e15, 1e19, 1e25, 1e37]),
+    asked=st.sampled_from([1.0, 1e25, 1e37]), seed=st.integers(0, 99),
+)  # fmt: skip
+def test_no_list_is_lost_where_scores_overflow(lists, d, scale, asked, seed):
+    centroids, queries = normal(lists, d, seed), normal(5, d, seed + 1) * np.float32(asked)
+    centroids[:: 1 + seed % 3] *= np.float32(scale)
+    coded = code_centroids(centroids, 0)
+    order = rank_lists(coded, centroids, queries, lists)
+    assert (np.sort(order, 1) == np.arange(lists)).all()
+    np.testing.assert_array_equal(rank_lists(coded, centroids, queries, (lists + 1) // 2), order[:, : (lists + 1) // 2])
+
+
 @given(lists=st.integers(1, WINDOW), d=st.integers(1, 70), seed=st.integers(0, 99))
 def test_few_lists_are_all_measured(lists, d, seed):
     centroids, queries = normal(lists, d, seed), normal(5, d, seed + 1)
