@@ -15,7 +15,7 @@ saturates and all parts add up in the same unit:
 
 The best r of a query's lists without sorting, and without a branch for each vector: the scores of whole blocks go to
 a buffer of SLOTS blocks. When it is full, a limit is found that r scores or a few more do not exceed, by halving an
-interval: a pass over the buffer counts those below, 8 or 16 at a time. What is above goes, and from then on a block of
+interval: a pass over the buffer counts those up to its middle, a block at a time. What is above goes, and from then on a block of
 which nothing is below the limit costs one branch.
 
 A batch is not cut up by list. Its queries are taken in the order of their nearest list instead: those that look into
@@ -27,7 +27,7 @@ Layout in memory. List l has the blocks block_starts[l] to block_starts[l + 1] -
     biases (blocks, 32) float32        inf in lanes without a vector: never below a limit
     lane_rows (blocks, 32) int32       the row of each lane, -1 in lanes without one
 
-What limits it: instructions, 8 to 9 of 32 bytes for 64 look-ups; the bytes of a list (parts / 2 a vector) come from
+What limits it: instructions, about 9 of 32 bytes for 64 look-ups; the bytes of a list (parts / 2 a vector) come from
 the second-level cache.
 """
 
