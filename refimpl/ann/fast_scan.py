@@ -15,8 +15,8 @@ saturates and all parts add up in the same unit:
 
 The best r of a query's lists without sorting, and without a branch for each vector: the scores of whole blocks go to
 a buffer of SLOTS blocks. When it is full, a limit is found that r scores or a few more do not exceed, by halving an
-interval: a pass over the buffer counts those up to its middle, a block at a time. What is above goes, and from then on a block of
-which nothing is below the limit costs one branch.
+interval: a pass over the buffer counts those up to its middle, a block at a time. What is above goes, and from then on
+a block of which nothing is below the limit costs one branch.
 
 A batch is not cut up by list. Its queries are taken in the order of their nearest list instead: those that look into
 the same lists follow each other, and find them in the cache, while each query keeps its own limit in a register.
