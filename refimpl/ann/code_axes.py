@@ -17,6 +17,8 @@ e_j, E[r'Cr] is
 Without axes, d / 2 parts of two coordinates each leave about LEFT[2] of the whole variance, spread over all directions
 alike: e_j = LEFT[2] (sum v) / d. The fewest parts are taken that err no more than that. Vectors without directions of
 their own get d / 2 parts; 16 to 32 are usual for embeddings of 128 dimensions.
+
+The parts share alike by the eigenvalue allocation of OPQ: Ge et al., "Optimized product quantization", 2013.
 """
 
 import numpy as np
