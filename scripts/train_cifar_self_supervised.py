@@ -5,14 +5,15 @@
     python scripts/train_cifar_self_supervised.py --ablations --minutes 5      MoCo: momentum, size of the queue
 
 The encoder (`refimpl.nn.whitened`, the network of the supervised script) learns from views of 25 x 25 pixels, 0.6 of
-the arithmetic of 32 x 32, and is judged on whole pictures.
-Accuracy on the way is that of 2,000 training pictures by 10,000 others; the penalty of the probe is chosen on
+the arithmetic of 32 x 32, or for the first part of the time of 17 x 17, 0.27 of it (PHASES); it is judged on whole
+pictures. Accuracy on the way is that of 2,000 training pictures by 10,000 others; the penalty of the probe is chosen on
 training pictures. The test split is read once, at the end. A random encoder of the same shape stands beside.
 
-Budget: a view costs 0.72 GFLOP (119 million multiply-adds, three products, two operations each); at 190 GFLOP/s, 97
-minutes are 1.6 million views: of SimCLR, which takes four of each picture, 8 passes over the 50,000. The judgements on
-the way come on top, some 10 seconds each. The ablations train a narrower network (13 million), so that five minutes
-are some 800 steps: in much fewer, a momentum of 0.999 leaves the keys' encoder where it started.
+Budget: a view of 25 pixels costs 0.72 GFLOP (119 million multiply-adds, three products, two operations each), one of
+17 0.32; at 190 GFLOP/s, 97 minutes are 1.6 million of the former: of SimCLR, which takes four of each picture, 8 passes
+over the 50,000. The judgements on the way come on top, some 10 seconds each. The ablations train a narrower network (13
+million) on two views, one phase, so that five minutes are some 800 steps: in much fewer, a momentum of 0.999 leaves
+the keys' encoder where it started.
 """
 
 import numpy as np
@@ -26,17 +27,22 @@ from refimpl.images import simclr_views
 from refimpl.nn import whitened, whitened_init
 from refimpl.training import knn_predict, linear_probe, moco, pooled_features, probe_predict, simclr
 
-WIDTHS, SIZE = (64, 256, 512), 25
+WIDTHS = (64, 256, 512)
 NARROW = (32, 64, 128)  # widths for the ablations
 VIEWS = {"crop_area": (0.2, 1.0), "jitter_strength": 0.5, "grey_probability": 0.2}
 METHODS = ("simclr", "moco")
-BATCHES = {"simclr": (128, 4), "moco": (256, 2)}  # pictures, views of each
+BATCHES = {"simclr": (128, 4), "moco": (96, 4)}  # pictures, views of each
+PHASES = {  # side of the views in pixels, share of the minutes, peak of the learning rate
+    "simclr": ((25, 1, 2e-3),),
+    "moco": ((17, 0.65, 1e-3), (25, 0.35, 5e-4)),
+}
 HEAD = {"hidden": 1024, "projection": 128}
 SETTINGS = {
-    "simclr": {"temperature": 0.2, "learning_rate": 2e-3, **HEAD},
-    "moco": {"temperature": 0.1, "learning_rate": 1e-3, "queue": 4096, "momentum": 0.99, "groups": 2, **HEAD},
+    "simclr": {"temperature": 0.2, **HEAD},
+    "moco": {"temperature": 0.1, "queue": 4096, "momentum": 0.99, "groups": 2, **HEAD},
 }
-SMALL = {"temperature": 0.2, "learning_rate": 2e-3, "groups": 4, "hidden": NARROW[-1]}  # what the ablations share
+SMALL = {"temperature": 0.2, "groups": 4, "hidden": NARROW[-1]}  # what the ablations share, and
+SMALL_BATCH, SMALL_PHASES = (256, 2), ((25, 1, 2e-3),)
 ABLATIONS = {
     **{f"momentum {m:g}": {"momentum": m} for m in (0.0, 0.9, 0.99, 0.999)},
     **{f"queue {k}": {"queue": k} for k in (256, 1024, 4096, 16384)},
@@ -45,12 +51,12 @@ FOR_WHITENING = 5000  # pictures whose patches give the first layer
 KNOWN, JUDGED = 10000, 2000  # training pictures that are neighbours and queries on the way
 
 
-def view_drawer(images, mean, std, batch, views):
+def view_drawer(images, mean, std, batch, views, size):
     """draw_views(rng): so many views of each of `batch` pictures."""
 
     def draw_views(rng):
         rows = rng.choice(len(images), batch, replace=False)
-        return tuple((simclr_views(images[rows], rng, size=SIZE, **VIEWS) - mean) / std for _ in range(views))
+        return tuple((simclr_views(images[rows], rng, size=size, **VIEWS) - mean) / std for _ in range(views))
 
     return draw_views
 
@@ -90,6 +96,31 @@ def judge(params, state, train, test, mean, std):
     }
 
 
+def summary(method, phases, batch, views, n_images):
+    """What the record says of a training in phases (pixels, learning rate, Trained), and its scores with all steps
+    counted."""
+    rows, scores, done = [], [], 0
+    for size, rate, trained in phases:
+        steps = len(trained.losses)
+        learned = steps * batch * (1 if (method, views) == ("moco", 2) else views)  # of two views one is the key
+        cost = training_cost(trained.params, size, learned, learned if method == "moco" else 0)
+        rows.append({"pixels": size, "learning_rate": rate, "steps": steps, "training": cost})
+        scores.append(trained.scores + [done, 0])
+        done += steps
+    scores = np.concatenate(scores)
+    return {
+        "steps": done,
+        "pictures a step": batch,
+        "views of each": views,
+        "passes": done * batch / n_images,
+        "seconds": round(sum(trained.seconds for _, _, trained in phases), 1),
+        "phases": rows,
+        "training FLOP": sum(row["training"]["training FLOP"] for row in rows),
+        "last loss": float(phases[-1][2].losses[-100:].mean()),
+        "kNN on the way": scores.tolist(),
+    }
+
+
 def main():
     parser = arguments(__doc__, "train_cifar_self_supervised", 97)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
@@ -106,34 +137,28 @@ def main():
         evaluate = neighbours_on_the_way(images, labels, mean, std)
         some = (images[:FOR_WHITENING] / np.float32(255) - mean) / std
         params, state = whitened_init(some, widths=NARROW if args.ablations else WIDTHS, seed=args.seed)
-        draw_one = view_drawer(images, mean, std, min(256, len(images)), 1)
+        draw_one = view_drawer(images, mean, std, min(256, len(images)), 1, 25)
         at_random = params, settled(params, state, lambda rng: draw_one(rng)[0], args.seed, encoder=whitened)
         runs = {name: {} for name in (ABLATIONS if args.ablations else args.methods)}
         for name in runs:
-            method = "moco" if args.ablations else name
+            method, evaluations = ("moco", 6) if args.ablations else (name, 12)
             settings = {**SETTINGS[method], **({**SMALL, **ABLATIONS[name]} if args.ablations else {})}
-            batch, views = min(BATCHES[method][0], len(images)), BATCHES[method][1]
-            with stages.stage(name, "step") as progress:
-                runs[name] = {"simclr": simclr, "moco": moco}[method](
-                    view_drawer(images, mean, std, batch, views), params, state, encoder=whitened,
-                    minutes=args.minutes, seed=args.seed, evaluate=evaluate, evaluations=6 if args.ablations else 12,
-                    progress=step_printer(progress), checkpoint=checkpoint(args, name.replace(" ", "-")), **settings,
-                )  # fmt: skip
-            trained = runs[name]
-            lines[name] = trained.scores.T
-            seen = len(trained.losses) * batch
-            learned, keys = (views * seen, 0) if method == "simclr" else (seen, seen)
-            results[name] = {
-                "steps": len(trained.losses),
-                "pictures a step": batch,
-                "views of each": views,
-                "passes": seen / len(images),
-                "seconds": round(trained.seconds, 1),
-                "training": training_cost(params, SIZE, learned, keys),
-                "last loss": float(trained.losses[-100:].mean()),
-                "kNN on the way": trained.scores.tolist(),
-                **settings,
-            }
+            pictures_each, views = SMALL_BATCH if args.ablations else BATCHES[method]
+            batch, head, phases = min(pictures_each, len(images)), None, []
+            encoder = params, state
+            for size, share, rate in SMALL_PHASES if args.ablations else PHASES[method]:
+                with stages.stage(f"{name}, {size} px", "step") as progress:
+                    phase = {"simclr": simclr, "moco": moco}[method](
+                        view_drawer(images, mean, std, batch, views, size), *encoder, encoder=whitened, head=head,
+                        minutes=share * args.minutes, learning_rate=rate, seed=args.seed, evaluate=evaluate,
+                        evaluations=max(1, round(share * evaluations)), progress=step_printer(progress),
+                        checkpoint=checkpoint(args, f"{name.replace(' ', '-')}-{size}"), **settings,
+                    )  # fmt: skip
+                phases.append((size, rate, phase))
+                encoder, head = (phase.params, phase.state), phase.head
+            runs[name] = encoder
+            results[name] = {**summary(method, phases, batch, views, len(images)), **settings}
+            lines[name] = np.transpose(results[name]["kNN on the way"])
         random_on_the_way = evaluate({"params": at_random[0], "state": at_random[1]})
         if args.ablations:
             results["random encoder"] = {"kNN on the way": [[0, random_on_the_way]]}
@@ -142,7 +167,7 @@ def main():
         else:
             test = tuple(array[: args.pictures] for array in shuffled(*pictures("test")))
             judged = {"random encoder": at_random}
-            judged |= {name: (trained.params, trained.state) for name, trained in runs.items()}
+            judged |= runs
             for name, encoder in judged.items():
                 with stages.stage(f"judging {name}"):
                     results.setdefault(name, {}).update(judge(*encoder, (images, labels), test, mean, std))

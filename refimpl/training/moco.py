@@ -13,6 +13,9 @@ Batch norm leaks: k_i is normalised with the batch that holds the other keys of 
 ones, so the encoder could tell the positive by its statistics. Multi-GPU code shuffles keys between devices. Here the
 batch is encoded in `groups`, the keys shuffled, so that q_i and k_i are normalised with different company.
 
+With more than two views of each picture every view is a query, whose positives are the keys of the other views: a mean
+of the same losses. A key costs a third of a query, no gradient being taken, and then serves all other views.
+
 v1 has a linear head and temperature 0.07; v2 a head with a hidden layer, stronger views (blur) and a cosine schedule.
 Sources: He et al. 2020 (arXiv:1911.05722), algorithm 1 and section 3.3, in the order of the published code (step 1
 first instead of last: the same sequence); Chen, Fan, Girshick and He 2020 (arXiv:2003.04297) for v2.
@@ -27,25 +30,34 @@ from .loop import cosine_rate, train, update
 from .simclr import trained
 
 
-def moco_step(run, x_query, x_key, shuffle, *, momentum, temperature, groups=1, encoder=resnet):
+def moco_step(run, views, shuffle, *, momentum, temperature, groups=1, encoder=resnet):
     """Loss and gradients of one batch, and what changes without a gradient.
 
-    run            params, head, state; "key params", "key head", "key state"; queue {"keys": (k, d), oldest first}
-    x_query, x_key (n, h, w, c): row i of both shows the same thing
-    shuffle        a permutation of n, in whose order the keys are encoded
+    run      params, head, state; "key params", "key head", "key state"; queue {"keys": (k, d), oldest first}
+    views    each (n, h, w, c), row i of all shows the same thing. Two: queries and keys. More: each view is both
+    shuffle  a permutation of `n_keys(views)`, in whose order the keys are encoded
     Returns loss, {"params": dparams, "head": dhead}, run with the new keys' encoder, statistics and queue.
     """
+    n = len(views[0])
+    x_query, x_key = views if len(views) == 2 else [np.concatenate(views)] * 2
     key_params = momentum_update(run["key params"], run["params"], momentum)
     key_head = momentum_update(run["key head"], run["head"], momentum)
     shuffled, _, key_state = encode(encoder, key_params, key_head, run["key state"], x_key[shuffle], groups)
     k = np.empty_like(shuffled)
     k[shuffle] = shuffled
     q, pullback, state = encode(encoder, run["params"], run["head"], run["state"], x_query, groups)
-    loss, (dq, _, _) = info_nce(q, k, run["queue"]["keys"], temperature=temperature)
+    positives = [k] if len(views) == 2 else [np.roll(k, i * n, axis=0) for i in range(1, len(views))]
+    losses, gradients = zip(*[info_nce(q, p, run["queue"]["keys"], temperature=temperature) for p in positives])
+    loss, dq = sum(losses) / len(losses), sum(dq for dq, _, _ in gradients) / q.dtype.type(len(gradients))
     dparams, dhead = pullback(dq)
     queue = {"keys": enqueue(run["queue"]["keys"], k)}
     moved = {"key params": key_params, "key head": key_head, "key state": key_state, "state": state, "queue": queue}
     return loss, {"params": dparams, "head": dhead}, {**run, **moved}
+
+
+def n_keys(views):
+    """How many keys a batch gives: those of one of two views, of each of more."""
+    return len(views[0]) * (1 if len(views) == 2 else len(views))
 
 
 def momentum_update(key, query, momentum):
@@ -81,7 +93,7 @@ def encode(encoder, params, head, state, x, groups):
 def moco(
     draw_pairs, params, state, *, steps=None, minutes=None, queue=4096, momentum=0.99, temperature=0.2,
     learning_rate=2e-3, weight_decay=1e-4, warmup=0.05, hidden=None, projection=64, hidden_layers=1, groups=4,
-    encoder=resnet, seed=0, progress=None, **loop,
+    encoder=resnet, head=None, seed=0, progress=None, **loop,
 ):  # fmt: skip
     """Train an encoder with a queue of negatives; arguments that are not here as in `simclr`.
 
@@ -98,14 +110,14 @@ def moco(
     hidden_layers = check_integer(hidden_layers, "hidden_layers", minimum=0)
     embedding = embedding_size(params)
     hidden = embedding if hidden is None else check_integer(hidden, "hidden", minimum=1)
-    head = mlp_init((embedding, *[hidden] * hidden_layers, projection), seed=seed)
+    head = mlp_init((embedding, *[hidden] * hidden_layers, projection), seed=seed) if head is None else head
     keys = np.random.default_rng([seed, 1]).standard_normal((queue, projection)).astype(np.float32)
 
     def step(run, rng, share):
-        x_query, x_key = draw_pairs(rng)
-        shuffle = rng.permutation(len(x_key))
+        views = draw_pairs(rng)
+        shuffle = rng.permutation(n_keys(views))
         loss, gradients, run = moco_step(
-            run, x_query, x_key, shuffle, momentum=momentum, temperature=temperature, groups=groups, encoder=encoder
+            run, views, shuffle, momentum=momentum, temperature=temperature, groups=groups, encoder=encoder
         )
         rate = cosine_rate(share, learning_rate, warmup)
         return update(run, gradients, adamw, learning_rate=rate, weight_decay=weight_decay), loss

@@ -67,6 +67,7 @@ def simclr(
     hidden=None,
     projection=64,
     encoder=resnet,
+    head=None,
     seed=0,
     progress=None,
     **loop,
@@ -82,6 +83,8 @@ def simclr(
     learning_rate  peak of AdamW's, reached after the share `warmup` of the training, then a cosine down to 0
     hidden         width of the projection head's hidden layer; None: that of the embedding
     projection     width of its output
+    head           of a training that this one continues, the `head` of its Trained, with its params and state: say, one
+                   on smaller pictures. None: a new one
     progress       called as progress(share of the training done, steps done, last loss) after each step
     loop           evaluate, evaluations, checkpoint, save_seconds of `loop.train`
     Returns Trained. Raises ValueError for wrong arguments, FloatingPointError if the loss stops being finite.
@@ -89,7 +92,7 @@ def simclr(
     check_number(learning_rate, "learning_rate", above=0)
     embedding = embedding_size(params)
     hidden = embedding if hidden is None else check_integer(hidden, "hidden", minimum=1)
-    head = mlp_init((embedding, hidden, projection), seed=seed)
+    head = mlp_init((embedding, hidden, projection), seed=seed) if head is None else head
 
     def step(run, rng, share):
         loss, dparams, dhead, state = simclr_step(

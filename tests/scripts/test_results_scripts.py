@@ -236,20 +236,23 @@ def test_cifar_self_supervised(run, tmp_path):
     assert all(0 <= found[name]["linear"] <= 1 and 0 <= found[name]["kNN"] <= 1 for name in ("simclr", "moco"))
     assert 0 <= found["simclr"]["linear, mean with the mirror image"] <= 1
     for name, (pictures, views) in batches.items():
-        training = found[name]["training"]
-        assert training["training FLOP"] > 0
-        if name == "simclr":  # of MoCo's two views one is a key, through which nothing learns
-            assert training["pictures"] == pictures * views * found[name]["steps"]
+        phases, of_a_step = found[name]["phases"], {"simclr": pictures * views, "moco": 2 * pictures}[name]
+        assert found[name]["steps"] == sum(phase["steps"] for phase in phases)
+        assert [score[0] for score in found[name]["kNN on the way"]][-1] == found[name]["steps"]
+        for phase in phases:  # of MoCo's two views one is a key, through which nothing learns
+            assert phase["training"]["pictures"] == of_a_step * phase["steps"]
+        assert found[name]["training FLOP"] == sum(phase["training"]["training FLOP"] for phase in phases) > 0
+    assert [phase["pixels"] for phase in found["moco"]["phases"]] == [17, 25]
 
 
 def test_views_of_the_same_pictures_differ(script):
     images = np.random.default_rng(0).integers(0, 256, (9, 32, 32, 3), np.uint8)
     module = script("train_cifar_self_supervised")
-    views = module.view_drawer(images, np.float32(0), np.float32(1), 5, 4)(np.random.default_rng(1))
-    assert [view.shape for view in views] == [(5, module.SIZE, module.SIZE, 3)] * 4
+    views = module.view_drawer(images, np.float32(0), np.float32(1), 5, 4, 21)(np.random.default_rng(1))
+    assert [view.shape for view in views] == [(5, 21, 21, 3)] * 4
     assert all(not np.array_equal(views[0], view) for view in views[1:])
     flat = np.full((9, 32, 32, 3), np.arange(9, dtype=np.uint8)[:, None, None, None] * 28)  # known by its brightness
-    first, second = module.view_drawer(flat, np.float32(0), np.float32(1), 9, 2)(np.random.default_rng(1))
+    first, second = module.view_drawer(flat, np.float32(0), np.float32(1), 9, 2, 25)(np.random.default_rng(1))
     assert np.corrcoef(first.mean((1, 2, 3)), second.mean((1, 2, 3)))[0, 1] > 0.5  # row i shows the same picture
 
 

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refimpl.nn import l2_normalize, mlp_init, resnet, whitened
-from refimpl.training import moco, moco_step
-from refimpl.training.moco import encode, enqueue, momentum_update
+from refimpl.training import moco, moco_step, simclr
+from refimpl.training.moco import encode, enqueue, momentum_update, n_keys
 
-from .small import assert_same_bits, draw_pairs, encoder, whitened_encoder
+from .small import assert_same_bits, draw_pairs, draw_view, encoder, whitened_encoder
 
 
 def first_run(queue=30):
@@ -29,7 +29,7 @@ def first_run(queue=30):
 def one_step(run, momentum, groups=1):
     x1, x2 = draw_pairs(np.random.default_rng(2))
     shuffle = np.random.default_rng(3).permutation(len(x1))
-    return (x1, x2, shuffle), moco_step(run, x1, x2, shuffle, momentum=momentum, temperature=0.2, groups=groups)
+    return (x1, x2, shuffle), moco_step(run, (x1, x2), shuffle, momentum=momentum, temperature=0.2, groups=groups)
 
 
 def test_momentum_1_keeps_the_keys_encoder_and_0_copies():
@@ -72,6 +72,49 @@ def test_a_step_follows_the_pseudo_code(groups):
     np.testing.assert_array_equal(after["queue"]["keys"][: -len(k)], before[len(k) :])
 
 
+@pytest.mark.parametrize("n_views, groups", [(3, 1), (4, 2)])
+def test_of_more_views_each_is_a_query_of_all_the_others(n_views, groups):
+    run, rng = first_run(queue=150), np.random.default_rng(2)
+    views = tuple(draw_view(rng)[:20] for _ in range(n_views))
+    shuffle = rng.permutation(n_keys(views))
+    loss, _, after = moco_step(run, views, shuffle, momentum=1.0, temperature=0.2, groups=groups)
+    x, before = np.concatenate(views), run["queue"]["keys"]
+    q = encode(resnet, run["params"], run["head"], run["state"], x, groups)[0].astype(float)
+    k = encode(resnet, run["key params"], run["key head"], run["key state"], x[shuffle], groups)[0][np.argsort(shuffle)]
+    terms = []
+    for i in range(len(x)):
+        for j in range(len(x)):
+            if i != j and i % 20 == j % 20:  # another view of the same
+                logits = np.concatenate([[q[i] @ k[j]], before @ q[i]]) / 0.2
+                terms.append(np.log(np.exp(logits).sum()) - logits[0])
+    assert len(terms) == 20 * n_views * (n_views - 1)
+    assert loss == pytest.approx(np.mean(terms), rel=1e-5)
+    np.testing.assert_allclose(after["queue"]["keys"][-len(k) :], k, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(after["queue"]["keys"][: -len(k)], before[len(k) :])
+
+
+@pytest.mark.parametrize("n_views", [2, 3])
+def test_the_gradient_of_a_step_is_that_of_its_loss(n_views):
+    """The keys' encoder stands still (momentum 1), so the loss is a function of the queries' parameters."""
+    run = {name: {k: v.astype(np.float64) for k, v in part.items()} for name, part in first_run().items()}
+    rng = np.random.default_rng(4)
+    views = tuple(draw_view(rng)[:10].astype(np.float64) for _ in range(n_views))
+    shuffle = rng.permutation(n_keys(views))
+
+    def loss_of(run):
+        return moco_step(run, views, shuffle, momentum=1.0, temperature=0.5)
+
+    _, gradients, _ = loss_of(run)
+    for section, name in (("params", "head/weight"), ("head", "layer0/weight")):
+        way = rng.standard_normal(run[section][name].shape)
+
+        def value(t, section=section, name=name, way=way):
+            return loss_of({**run, section: {**run[section], name: run[section][name] + t * way}})[0]
+
+        slope = np.sum(gradients[section][name] * way)
+        assert (value(1e-5) - value(-1e-5)) / 2e-5 == pytest.approx(slope, rel=1e-4, abs=1e-7)
+
+
 def test_groups_sum_their_gradients():
     """The directional derivative of the loss, measured, is that of the gradients."""
     params, state = encoder()
@@ -107,6 +150,17 @@ def test_the_head_has_the_layers_asked_for(layers, shapes):
     trained = moco(draw_pairs, *encoder(), steps=1, queue=64, groups=1, hidden_layers=layers, hidden=24, projection=8)
     assert [trained.head[f"layer{i}/weight"].shape for i in range(len(shapes))] == shapes
     assert len(trained.head) == 2 * len(shapes)
+
+
+def test_a_training_goes_on_from_another_with_its_head():
+    first = moco(draw_pairs, *encoder(), steps=40, queue=64, momentum=0.9, groups=1)
+    start = first.params, first.state
+    for train in (moco, simclr):
+        went_on = train(draw_pairs, *start, head=first.head, steps=1, learning_rate=1e-9)
+        for name, weight in first.head.items():
+            np.testing.assert_allclose(went_on.head[name], weight, atol=1e-8)
+    fresh = simclr(draw_pairs, *start, steps=1, learning_rate=1e-9)
+    assert went_on.losses[0] < fresh.losses[0]
 
 
 def test_wrong_arguments():
