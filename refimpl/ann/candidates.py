@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit
 
 from ..kernels import inner, kernel
+from .ordered_sums import LANES, ordered_sums
 
 SUMS = {"reassoc", "contract", "nsz"}  # sums may be reordered; infinities stay what they are
 
@@ -43,30 +44,13 @@ def _distance(total, metric):
 def measure(vectors, rows, count, query, metric, out):
     """OUT out[i] = the distance of vectors[rows[i]], i < count, as index.py defines it: in float64, over j in order.
 
-    metric: 0 l2, 1 cosine, 2 ip. Four at a time: each sum waits for its last addition, but not for those of the others.
+    metric: 0 l2, 1 cosine, 2 ip. vectors, query: C-contiguous.
     """
-    for first in range(0, count, 4):
-        last = min(first + 4, count) - 1
-        a, b, c, e = rows[first], rows[min(first + 1, last)], rows[min(first + 2, last)], rows[last]
-        s0 = s1 = s2 = s3 = 0.0
-        for j in range(len(query)):
-            q = np.float64(query[j])
-            w, x, y, z = vectors[a, j], vectors[b, j], vectors[c, j], vectors[e, j]
-            if metric == 2:
-                s0 -= w * q
-                s1 -= x * q
-                s2 -= y * q
-                s3 -= z * q
-            else:
-                s0 += (w - q) * (w - q)
-                s1 += (x - q) * (x - q)
-                s2 += (y - q) * (y - q)
-                s3 += (z - q) * (z - q)
-        out[first], out[last] = _distance(s0, metric), _distance(s3, metric)
-        if first + 1 < last:
-            out[first + 1] = _distance(s1, metric)
-        if first + 2 < last:
-            out[first + 2] = _distance(s2, metric)
+    for first in range(0, count, LANES):
+        some = min(LANES, count - first)
+        sums = ordered_sums(vectors, rows, first, some, query, metric == 2)
+        for i in range(some):
+            out[first + i] = _distance(sums[i], metric)
 
 
 @inner

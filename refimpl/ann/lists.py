@@ -32,7 +32,7 @@ from .tiles import start_tile
 
 CHUNK = 64 // ROWS * ROWS  # queries that a list is multiplied with in one task: whole tiles
 SCORES = 1 << 23  # scores in the buffer, about: 32 MB
-FEW = 4  # vectors that are measured at once
+FEW = 8  # vectors that are measured at once
 L2, IP = METRICS.index("l2"), METRICS.index("ip")
 
 
@@ -118,9 +118,9 @@ def _gather(starts, lane_rows, open_rows, filtered, runs, negated, panels):
             continue
         at = places[p]
         for panel in range(starts[probed[p]], starts[probed[p] + 1]):
+            own, out = scores[at : at + COLUMNS], negated[n * COLUMNS : (n + 1) * COLUMNS]
             for j in range(COLUMNS):
-                score = -scores[at + j]
-                negated[n * COLUMNS + j] = score if score == score else -np.inf
+                out[j] = -own[j] if own[j] == own[j] else np.float32(-np.inf)
             if filtered:
                 for j in range(COLUMNS):
                     row = lane_rows[panel, j]

@@ -92,8 +92,8 @@ def _reorder(first, last, vectors, rows, ids, queries, metric, order, found, dis
         while kept < k and near_rows[kept] >= 0:
             kept += 1
         measure(vectors, near_rows, kept, queries[i], metric, exact)
-        for c in range(kept):
-            offer(distances[i], found[i], exact[c], ids[near_rows[c]])
+        for c in range(kept):  # in about this order: each only passes those in front of it
+            offer(distances[i, : c + 1], found[i, : c + 1], exact[c], ids[near_rows[c]])
 
 
 def reorder(vectors, rows, ids, queries, metric, k, order=None, chunk=16):
