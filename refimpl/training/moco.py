@@ -14,7 +14,7 @@ ones, so the encoder could tell the positive by its statistics. Multi-GPU code s
 batch is encoded in `groups`, the keys shuffled, so that q_i and k_i are normalised with different company.
 
 With more than two views of each picture every view is a query, whose positives are the keys of the other views: a mean
-of the same losses. A key costs a third of a query, no gradient being taken, and then serves all other views.
+of the same losses. A key costs a third of a query's operations, as it takes no gradient, and serves all other views.
 
 v1 has a linear head and temperature 0.07; v2 a head with a hidden layer, stronger views (blur) and a cosine schedule.
 Sources: He et al. 2020 (arXiv:1911.05722), algorithm 1 and section 3.3, in the order of the published code (step 1
@@ -37,7 +37,10 @@ def moco_step(run, views, shuffle, *, momentum, temperature, groups=1, encoder=r
     views    each (n, h, w, c), row i of all shows the same thing. Two: queries and keys. More: each view is both
     shuffle  a permutation of `n_keys(views)`, in whose order the keys are encoded
     Returns loss, {"params": dparams, "head": dhead}, run with the new keys' encoder, statistics and queue.
+    Raises ValueError for a single view.
     """
+    if len(views) < 2:
+        raise ValueError(f"views: expected two or more of each picture, got {len(views)}")
     n = len(views[0])
     x_query, x_key = views if len(views) == 2 else [np.concatenate(views)] * 2
     key_params = momentum_update(run["key params"], run["params"], momentum)

@@ -84,7 +84,7 @@ def simclr(
     hidden         width of the projection head's hidden layer; None: that of the embedding
     projection     width of its output
     head           of a training that this one continues, the `head` of its Trained, with its params and state: say, one
-                   on smaller pictures. None: a new one
+                   on smaller pictures; it has its own widths. None: a new one
     progress       called as progress(share of the training done, steps done, last loss) after each step
     loop           evaluate, evaluations, checkpoint, save_seconds of `loop.train`
     Returns Trained. Raises ValueError for wrong arguments, FloatingPointError if the loss stops being finite.

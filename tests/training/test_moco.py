@@ -164,6 +164,8 @@ def test_a_training_goes_on_from_another_with_its_head():
 
 
 def test_wrong_arguments():
+    with pytest.raises(ValueError, match="views"):
+        moco(lambda rng: (draw_view(rng),), *encoder(), steps=1, queue=64)
     for name, value in (("momentum", 1.5), ("queue", 0), ("groups", 0), ("hidden_layers", -1), ("learning_rate", 0)):
         with pytest.raises(ValueError, match=name):
             moco(draw_pairs, *encoder(), steps=1, **{name: value})
