@@ -4,16 +4,16 @@
     python scripts/train_cifar_self_supervised.py --methods simclr
     python scripts/train_cifar_self_supervised.py --ablations --minutes 5      MoCo: momentum, size of the queue
 
-The encoder (`refimpl.nn.whitened`, the network of the supervised script) learns from views of 25 x 25 pixels, 0.6 of
-the arithmetic of 32 x 32, or for the first part of the time of 17 x 17, 0.27 of it (PHASES); it is judged on whole
+The encoder (`refimpl.nn.whitened`, the network of the supervised script) learns from views of 17 x 17 pixels, 0.27 of
+the arithmetic of 32 x 32, and for the last part of the time of 25 x 25, 0.6 of it (PHASES); it is judged on whole
 pictures. Accuracy on the way is that of 2,000 training pictures by 10,000 others; the penalty of the probe is chosen on
 training pictures. The test split is read once, at the end. A random encoder of the same shape stands beside.
 
 Budget: a view of 25 pixels costs 0.72 GFLOP (119 million multiply-adds, three products, two operations each), one of
-17 0.32; at 190 GFLOP/s, 97 minutes are 1.6 million of the former: of SimCLR, which takes four of each picture, 8 passes
-over the 50,000. The judgements on the way come on top, some 10 seconds each. The ablations train a narrower network (13
-million) on two views, one phase, so that five minutes are some 800 steps: in much fewer, a momentum of 0.999 leaves
-the keys' encoder where it started.
+17 0.32; at 190 GFLOP/s, 97 minutes are 1.6 million of the former or 3.5 million of the latter, and in both phases of
+SimCLR, which takes four of each picture, 14 passes over the 50,000. The judgements on the way come on top, some 10
+seconds each. The ablations train a narrower network (13 million) on two views, one phase, so that five minutes are some
+800 steps: in much fewer, a momentum of 0.999 leaves the keys' encoder where it started.
 """
 
 import numpy as np
@@ -24,7 +24,7 @@ from random_encoder import settled
 from results import arguments, checkpoint, figure, parse, record, step_printer
 
 from refimpl.images import simclr_views
-from refimpl.nn import whitened, whitened_init
+from refimpl.nn import adamw, muon, whitened, whitened_init
 from refimpl.training import knn_predict, linear_probe, moco, pooled_features, probe_predict, simclr
 
 WIDTHS = (64, 256, 512)
@@ -33,13 +33,14 @@ VIEWS = {"crop_area": (0.2, 1.0), "jitter_strength": 0.5, "grey_probability": 0.
 METHODS = ("simclr", "moco")
 BATCHES = {"simclr": (128, 4), "moco": (96, 4)}  # pictures, views of each
 PHASES = {  # side of the views in pixels, share of the minutes, peak of the learning rate
-    "simclr": ((25, 1, 2e-3),),
+    "simclr": ((17, 0.65, 4e-3), (25, 0.35, 2e-3)),
     "moco": ((17, 0.65, 1e-3), (25, 0.35, 5e-4)),
 }
+RULES = {"adamw": adamw, "muon": muon}
 HEAD = {"hidden": 1024, "projection": 128}
 SETTINGS = {
-    "simclr": {"temperature": 0.2, **HEAD},
-    "moco": {"temperature": 0.1, "queue": 4096, "momentum": 0.99, "groups": 2, **HEAD},
+    "simclr": {"rule": "muon", "temperature": 0.2, **HEAD},
+    "moco": {"rule": "adamw", "temperature": 0.1, "queue": 4096, "momentum": 0.99, "groups": 2, **HEAD},
 }
 SMALL = {"temperature": 0.2, "groups": 4, "hidden": NARROW[-1]}  # what the ablations share, and
 SMALL_BATCH, SMALL_PHASES = (256, 2), ((25, 1, 2e-3),)
@@ -152,7 +153,8 @@ def main():
                         view_drawer(images, mean, std, batch, views, size), *encoder, encoder=whitened, head=head,
                         minutes=share * args.minutes, learning_rate=rate, seed=args.seed, evaluate=evaluate,
                         evaluations=max(1, round(share * evaluations)), progress=step_printer(progress),
-                        checkpoint=checkpoint(args, f"{name.replace(' ', '-')}-{size}"), **settings,
+                        checkpoint=checkpoint(args, f"{name.replace(' ', '-')}-{size}"),
+                        **{**settings, "rule": RULES[settings["rule"]]},
                     )  # fmt: skip
                 phases.append((size, rate, phase))
                 encoder, head = (phase.params, phase.state), phase.head

@@ -7,9 +7,10 @@
     softmax         softmax  log_softmax
     dense           linear  l2_normalize  dropout  mlp_init  mlp
     encoder         cnn_init  cnn  resnet_init  resnet  embedding_size
-    whitened        patch_whitening  whitened_init  whitened  whitened_embedder: a network for few passes
+    whitened        patch_whitening  whitened_init  whitened  whitened_embedder  whitened_maps: a network for few passes
     inference       fold_batch_norm  cnn_inference  resnet_inference  cnn_embedder  resnet_embedder
     optimizers      sgd  adam  adamw  lars  rmsprop  adagrad  clip_gradients
+    muon            muon  orthogonalize: steps whose directions all have about the same length
     schedules       warmup_schedule  cosine_schedule  one_cycle_schedule  step_schedule
     regularization  l1_penalty  l2_penalty  entropy_penalty
     gradient_check  gradient_check(function, arrays) -> GradientErrors(direction, element)
@@ -35,6 +36,7 @@ from .dense import dropout, l2_normalize, linear, mlp, mlp_init
 from .encoder import cnn, cnn_init, embedding_size, resnet, resnet_init
 from .gradient_check import GradientErrors, gradient_check
 from .inference import cnn_embedder, cnn_inference, fold_batch_norm, resnet_embedder, resnet_inference
+from .muon import muon, orthogonalize
 from .normalization import batch_norm, group_norm, layer_norm
 from .optimizers import adagrad, adam, adamw, clip_gradients, lars, rmsprop, sgd
 from .pooling import avg_pool2d, global_avg_pool, max_pool2d
@@ -42,7 +44,7 @@ from .pretrained import Pretrained, pretrained, save_pretrained
 from .regularization import entropy_penalty, l1_penalty, l2_penalty
 from .schedules import cosine_schedule, one_cycle_schedule, step_schedule, warmup_schedule
 from .softmax import log_softmax, softmax
-from .whitened import patch_whitening, whitened, whitened_embedder, whitened_init
+from .whitened import patch_whitening, whitened, whitened_embedder, whitened_init, whitened_maps
 
 __all__ = [
     "GradientErrors",
@@ -82,7 +84,9 @@ __all__ = [
     "max_pool2d",
     "mlp",
     "mlp_init",
+    "muon",
     "one_cycle_schedule",
+    "orthogonalize",
     "patch_whitening",
     "pretrained",
     "relu",
@@ -102,4 +106,5 @@ __all__ = [
     "whitened",
     "whitened_embedder",
     "whitened_init",
+    "whitened_maps",
 ]

@@ -102,19 +102,28 @@ def whitened(params, state, images, *, training):
 
 def whitened_embedder(folded):
     """embed(images) -> embeddings, for `fold_batch_norm(params, state)`; packs the weights once, for many calls."""
+    maps = whitened_maps(folded)
+    return lambda images: maps(images).max(axis=(1, 2))
+
+
+def whitened_maps(folded):
+    """maps(images) -> what the last stage gives, (n, h / 8, w / 8, d) for three stages, before any pooling over pixels.
+
+    Valid until the next call, which writes to the same memory. Arguments as of `whitened_embedder`.
+    """
     layers = _layers(folded, folded)
     convolutions = [
         FusedConvolution(folded[f"conv{i}/weight"], folded[f"conv{i}/bias"], padding=1, pool=i % 2 == 0)
         for i in range(layers)
     ]
 
-    def embed(images):
+    def maps(images):
         x = _whiten(folded[STATE], images, layers)
         for convolution in convolutions:
             x = convolution(x)
-        return x.max(axis=(1, 2))
+        return x
 
-    return embed
+    return maps
 
 
 def _layers(params, state):

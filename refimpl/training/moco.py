@@ -96,7 +96,7 @@ def encode(encoder, params, head, state, x, groups):
 def moco(
     draw_pairs, params, state, *, steps=None, minutes=None, queue=4096, momentum=0.99, temperature=0.2,
     learning_rate=2e-3, weight_decay=1e-4, warmup=0.05, hidden=None, projection=64, hidden_layers=1, groups=4,
-    encoder=resnet, head=None, seed=0, progress=None, **loop,
+    encoder=resnet, rule=adamw, head=None, seed=0, progress=None, **loop,
 ):  # fmt: skip
     """Train an encoder with a queue of negatives; arguments that are not here as in `simclr`.
 
@@ -123,7 +123,7 @@ def moco(
             run, views, shuffle, momentum=momentum, temperature=temperature, groups=groups, encoder=encoder
         )
         rate = cosine_rate(share, learning_rate, warmup)
-        return update(run, gradients, adamw, learning_rate=rate, weight_decay=weight_decay), loss
+        return update(run, gradients, rule, learning_rate=rate, weight_decay=weight_decay), loss
 
     first = {
         "params": params, "head": head, "state": state, "key params": params, "key head": head, "key state": state,

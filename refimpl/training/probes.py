@@ -14,7 +14,7 @@ from scipy.optimize import minimize
 
 from ..losses import softmax_cross_entropy
 from ..matrix_product import matrix_product
-from ..nn import fold_batch_norm, l2_normalize, resnet_embedder, whitened_embedder
+from ..nn import fold_batch_norm, l2_normalize, resnet_embedder, whitened_maps
 from ..validation import FLOATS, check_array, check_integer, check_number
 
 BLOCK = 256  # queries whose similarities to all training rows are in memory at a time
@@ -22,10 +22,10 @@ PENALTIES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
 
 
 def pooled_features(params, state, images, mean, std, *, batch=500):
-    """What an encoder sees in pictures, (n, width) float32, pooled over the pixels and in front of a linear head.
+    """What an encoder sees in pictures, (n, d) float32, pooled over the pixels and in front of a linear head.
 
-    Of a residual network (`resnet_init`) it is the mean over the pixels, its own head left out; of `whitened_init`
-    the maximum, which is its embedding.
+    Of a residual network (`resnet_init`) it is the mean over the pixels, its own head left out, d its width; of
+    `whitened_init` the maximum, which is its embedding, and beside it the mean, d twice the width of its last stage.
 
     images     (n, h, w, c) uint8
     mean, std  (c,), z-score in units of [0, 1]
@@ -35,13 +35,21 @@ def pooled_features(params, state, images, mean, std, *, batch=500):
         open_head = {"head/weight": np.eye(width, dtype=np.float32), "head/bias": np.zeros(width, np.float32)}
         embed = resnet_embedder(fold_batch_norm({**params, **open_head}, state))
     else:
-        embed = whitened_embedder(fold_batch_norm(params, state))
+        embed = _maximum_and_mean(whitened_maps(fold_batch_norm(params, state)))
     scale, shift = np.float32(1 / 255) / np.asarray(std, np.float32), np.asarray(mean, np.float32) / std
     parts = []
     for first in range(0, len(images), batch):
         x = images[first : first + batch].astype(np.float32) * scale - shift.astype(np.float32)
         parts.append(np.array(embed(x)))
     return np.concatenate(parts)
+
+
+def _maximum_and_mean(maps):
+    def embed(images):
+        x = maps(images)
+        return np.concatenate([x.max(axis=(1, 2)), x.mean(axis=(1, 2))], axis=1)
+
+    return embed
 
 
 def knn_predict(features, labels, queries, *, k=200, temperature=0.1):

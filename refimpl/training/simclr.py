@@ -67,6 +67,7 @@ def simclr(
     hidden=None,
     projection=64,
     encoder=resnet,
+    rule=adamw,
     head=None,
     seed=0,
     progress=None,
@@ -80,7 +81,8 @@ def simclr(
     encoder        resnet, cnn or whitened of `refimpl.nn`
     steps          the same seed gives the same bits; or
     minutes        as many steps as fit: a slower machine takes fewer of the same schedule
-    learning_rate  peak of AdamW's, reached after the share `warmup` of the training, then a cosine down to 0
+    rule           adamw, muon or another optimizer of `refimpl.nn` with learning_rate and weight_decay
+    learning_rate  its peak, reached after the share `warmup` of the training, then a cosine down to 0
     hidden         width of the projection head's hidden layer; None: that of the embedding
     projection     width of its output
     head           of a training that this one continues, the `head` of its Trained, with its params and state: say, one
@@ -99,7 +101,7 @@ def simclr(
             run["params"], run["head"], run["state"], *draw_pairs(rng), temperature=temperature, encoder=encoder
         )
         rate = cosine_rate(share, learning_rate, warmup)
-        run = update(run, {"params": dparams, "head": dhead}, adamw, learning_rate=rate, weight_decay=weight_decay)
+        run = update(run, {"params": dparams, "head": dhead}, rule, learning_rate=rate, weight_decay=weight_decay)
         return {**run, "state": state}, loss
 
     first = {"params": params, "state": state, "head": head}

@@ -12,6 +12,7 @@ RULES = {
     "adam": (nn.adam, {"weight_decay": 0.01}),
     "adamw": (nn.adamw, {}),
     "lars": (nn.lars, {"trust": 0.5}),
+    "muon": (nn.muon, {}),
     "rmsprop": (nn.rmsprop, {}),
     "adagrad": (nn.adagrad, {}),
 }

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refimpl.nn import resnet, whitened
+from refimpl.nn import fold_batch_norm, resnet, whitened, whitened_maps
 from refimpl.training import knn_predict, linear_probe, pooled_features, probe_predict
 
 from .small import encoder, whitened_encoder
@@ -109,13 +109,16 @@ def test_pooled_features_are_what_the_head_reads():
     assert features.shape == (7, 16)
 
 
-def test_pooled_features_of_a_network_without_a_head_are_its_embeddings():
+def test_pooled_features_of_a_network_without_a_head_are_its_embeddings_and_the_means_of_its_maps():
     params, state = whitened_encoder()
-    images = np.random.default_rng(0).integers(0, 256, (7, 8, 8, 3), dtype=np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (7, 12, 12, 3), dtype=np.uint8)
     mean, std = np.array([0.5, 0.4, 0.3]), np.array([0.2, 0.25, 0.3])
     x = ((images / 255 - mean) / std).astype(np.float32)
     features = pooled_features(params, state, images, mean, std, batch=3)
-    np.testing.assert_allclose(features, whitened(params, state, x, training=False)[0], rtol=2e-3, atol=2e-3)
+    embeddings = whitened(params, state, x, training=False)[0]
+    maps = whitened_maps(fold_batch_norm(params, state))(x)
+    np.testing.assert_allclose(features, np.hstack([embeddings, maps.mean(axis=(1, 2))]), rtol=2e-3, atol=2e-3)
+    assert maps.shape[1] * maps.shape[2] > 1  # so that the mean is not the maximum
 
 
 def test_wrong_arguments():

@@ -1,0 +1,92 @@
+"""Muon: a step for matrices whose directions all have about the same length.
+
+The gradient of a weight matrix is dominated by few directions: of its singular values the largest are hundreds of times
+the median, so that SGD and Adam move a layer along these few and hardly along the others. Muon keeps the directions of
+the momentum M = U S V^T and replaces its singular values by about 1:
+
+    U S V^T  ->  U p(S) V^T         p(s) near 1
+
+No decomposition is needed. An odd polynomial of a matrix acts on its singular values alone,
+
+    X -> a X + b (X X^T) X + c (X X^T)^2 X = U (a S + b S^3 + c S^5) V^T
+
+and with X divided by its Frobenius norm (so S <= 1) five rounds with COEFFICIENTS bring every singular value from
+0.002 to 1 into [0.68, 1.21] (a Newton-Schulz iteration; its coefficients give up an exact 1 for a steep start,
+a^5 = 485).
+
+Here the rounds are taken on the small side. With A = X X^T (r, r), r the smaller of the two sizes, a round multiplies
+X by B = a I + b A + c A^2, and A becomes B A B, since B is symmetric and commutes with A. So
+
+    U p(S) V^T = (B_5 B_4 B_3 B_2 B_1) X
+
+takes two products with X (its Gram matrix and the last one) in place of ten: for a 3x3 convolution of 512 to 512
+channels, 9.4 GFLOP in place of 25.5.
+
+Source: K. Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks"; the length of the step: Liu et
+al. 2025 (arXiv:2502.16982), section 2.2.
+"""
+
+import numpy as np
+
+from ..matrix_product import matrix_product
+from ..validation import FLOATS, check_array, check_integer, check_number
+from .optimizers import _like, _pairs, adamw
+
+COEFFICIENTS = 3.4445, -4.7750, 2.0315
+RMS = 0.2  # of a step at rate 1: about that of Adam's steps, so that the rate means the same to both
+
+
+def orthogonalize(matrix, rounds=5):
+    """U p(S) V^T of matrix (m, n) = U S V^T, with p(s) in [0.68, 1.21] for s from 0.002 of its Frobenius norm on.
+
+    float32 or float64, as the result; zeros stay zeros. Cost: 4 m n r + 8 rounds r^3 operations, r = min(m, n).
+    Raises ValueError for other arrays, values that are not finite, rounds < 1.
+    """
+    matrix = check_array(matrix, "matrix", ndim=2, dtypes=FLOATS, finite=True)
+    rounds = check_integer(rounds, "rounds", minimum=1)
+    largest = np.abs(matrix).max(initial=0)
+    if largest == 0:
+        return matrix.copy()
+    tall = len(matrix) > matrix.shape[1]
+    wide = (matrix.T if tall else matrix) / largest  # first, since float32 has no squares of tiny or huge values
+    wide /= np.linalg.norm(wide)
+    a, b, c = (_like(coefficient, wide) for coefficient in COEFFICIENTS)
+    gram, identity = matrix_product(wide, wide.T), np.eye(len(wide), dtype=wide.dtype)
+    product = identity  # B_i ... B_1
+    for i in range(rounds):
+        factor = a * identity + b * gram + c * matrix_product(gram, gram)
+        product = matrix_product(factor, product)
+        if i < rounds - 1:
+            gram = matrix_product(matrix_product(factor, gram), factor)
+    result = matrix_product(product, wide)
+    return np.ascontiguousarray(result.T) if tall else result
+
+
+def muon(params, gradients, opt_state, *, learning_rate, momentum=0.95, weight_decay=0.01):
+    """v <- momentum v + g;  p <- p - lr wd p - lr RMS sqrt(max(m, n)) orthogonalize(g + momentum v).
+
+    A weight of more than two dimensions is taken as the matrix (all the others, its last one): of a convolution, one
+    column for each output channel. An orthogonal m x n matrix has elements of RMS 1 / sqrt(max(m, n)), hence the root.
+    Arrays of fewer than two dimensions, biases and those of norms, take AdamW's step at the same rate.
+    Source: see the module.
+    """
+    lr = check_number(learning_rate, "learning_rate", minimum=0)
+    momentum = check_number(momentum, "momentum", minimum=0, below=1)
+    decay = check_number(weight_decay, "weight_decay", minimum=0)
+    new, state, vectors = {}, {}, {}
+    for name, p, g in _pairs(params, gradients):
+        if p.ndim < 2:
+            vectors[name] = p, g
+            continue
+        v = _like(momentum, p) * opt_state.get(f"velocity/{name}", np.zeros_like(p)) + g
+        state[f"velocity/{name}"] = v
+        step = orthogonalize((g + _like(momentum, p) * v).reshape(-1, p.shape[-1]))
+        rate = lr * RMS * max(step.shape) ** 0.5
+        new[name] = p * _like(1 - lr * decay, p) - _like(rate, p) * step.reshape(p.shape)
+    if vectors:
+        pairs = ({name: pair[i] for name, pair in vectors.items()} for i in (0, 1))
+        remembered = {name: value for name, value in opt_state.items() if not name.startswith("velocity/")}
+        vector_new, vector_state = adamw(*pairs, remembered, learning_rate=lr, weight_decay=decay)
+        new |= vector_new
+        state |= vector_state
+    return {name: new[name] for name in params}, state
