@@ -30,7 +30,7 @@ import numpy as np
 
 from ..matrix_product import matrix_product
 from ..validation import FLOATS, check_array, check_integer, check_number
-from .optimizers import _like, _pairs, adamw
+from .optimizers import _like, _pairs, adamw, sum_of_squares
 
 COEFFICIENTS = 3.4445, -4.7750, 2.0315
 RMS = 0.2  # of a step at rate 1: about that of Adam's steps, so that the rate means the same to both
@@ -49,7 +49,7 @@ def orthogonalize(matrix, rounds=5):
         return matrix.copy()
     tall = len(matrix) > matrix.shape[1]
     wide = (matrix.T if tall else matrix) / largest  # first, since float32 has no squares of tiny or huge values
-    wide /= np.linalg.norm(wide)
+    wide /= _like(sum_of_squares(wide) ** 0.5, wide)
     a, b, c = (_like(coefficient, wide) for coefficient in COEFFICIENTS)
     gram, identity = matrix_product(wide, wide.T), np.eye(len(wide), dtype=wide.dtype)
     product = identity  # B_i ... B_1

@@ -79,7 +79,7 @@ def lars(params, gradients, opt_state, *, learning_rate, momentum=0.9, weight_de
     scaled = {}
     for name, p, g in _pairs(params, gradients):
         if p.ndim >= 2:
-            length, slope = np.linalg.norm(p), np.linalg.norm(g)
+            length, slope = sum_of_squares(p) ** 0.5, sum_of_squares(g) ** 0.5
             ratio = trust * length / (slope + decay * length) if length > 0 and slope > 0 else 1.0
             g = _like(ratio, p) * (g + _like(decay, p) * p)
         scaled[name] = g
@@ -120,11 +120,16 @@ def clip_gradients(gradients, max_norm):
     total = 0.0
     for name, g in gradients.items():
         g = check_array(g, f"gradients[{name!r}]", finite=True)
-        total += float(np.vdot(g, g)) if g.dtype == np.float64 else float((g.astype(np.float64) ** 2).sum())
+        total += sum_of_squares(g)
     norm = total**0.5
     if norm <= max_norm:
         return dict(gradients), norm
     return {name: g * _like(max_norm / norm, g) for name, g in gradients.items()}, norm
+
+
+def sum_of_squares(array):
+    """In float64, and not by BLAS (np.linalg.norm), whose sums of long arrays depend on the number of threads."""
+    return float(np.square(array, dtype=np.float64).sum())
 
 
 def _adam_step(params, gradients, opt_state, learning_rate, betas, eps, decoupled_decay):

@@ -29,6 +29,10 @@ for init, encoder, inference in (
         gradients = pullback(y)
         params, opt_state = nn.sgd(params, gradients, opt_state, learning_rate=0.01, momentum=0.9)
     see(y, *params.values(), *state.values(), inference(nn.fold_batch_norm(params, state), x))
+long = {"w": np.random.default_rng(2).standard_normal((300, 500))}  # BLAS would sum the squares of so many in threads
+for rule in (nn.adamw, nn.lars, nn.muon):
+    see(rule(long, {"w": long["w"][::-1].copy()}, {}, learning_rate=0.1)[0]["w"])
+see(nn.clip_gradients(long, 1.0)[0]["w"])
 print(digest.hexdigest())
 """
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from refimpl.nn import load_checkpoint, whitened_init
+from refimpl.nn import load_checkpoint, muon, whitened_init
 from refimpl.training import airbench, classification, moco, simclr, supervised_contrastive, train, triplet
 
 from .small import CLASSES, PROTOTYPES, assert_same_bits, draw_labelled, draw_pairs, encoder
@@ -11,6 +11,8 @@ from .small import CLASSES, PROTOTYPES, assert_same_bits, draw_labelled, draw_pa
 METHODS = {
     "simclr": lambda **loop: simclr(draw_pairs, *encoder(), **loop),
     "moco": lambda **loop: moco(draw_pairs, *encoder(), queue=64, groups=2, **loop),
+    "simclr by muon": lambda **loop: simclr(draw_pairs, *encoder(), rule=muon, **loop),
+    "moco by muon": lambda **loop: moco(draw_pairs, *encoder(), rule=muon, queue=64, groups=2, **loop),
     "supervised_contrastive": lambda **loop: supervised_contrastive(draw_labelled, *encoder(), **loop),
     "triplet": lambda **loop: triplet(draw_labelled, *encoder(), **loop),
     "classification": lambda **loop: classification(draw_labelled, *encoder(), classes=CLASSES, **loop),
@@ -42,6 +44,15 @@ def walk(run, rng, share):
 
 
 WALKER = {"walker": {"position": np.zeros(())}}
+
+
+@pytest.mark.parametrize("method", ["simclr", "moco"])
+def test_the_rule_is_what_updates_encoder_and_head(method):
+    by_adamw, by_muon = (METHODS[name](steps=1, seed=3) for name in (method, f"{method} by muon"))
+    for section in ("params", "head"):
+        first, second = getattr(by_adamw, section), getattr(by_muon, section)
+        for name, array in first.items():
+            assert np.array_equal(array, second[name]) == (array.ndim < 2), name
 
 
 @pytest.mark.parametrize("method", METHODS)
