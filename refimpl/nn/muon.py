@@ -48,7 +48,7 @@ def orthogonalize(matrix, rounds=5):
     if largest == 0:
         return matrix.copy()
     tall = len(matrix) > matrix.shape[1]
-    wide = (matrix.T if tall else matrix) / largest  # first, since float32 has no squares of tiny or huge values
+    wide = (matrix.T if tall else matrix) / largest  # first, since tiny or huge values have no squares
     wide /= _like(sum_of_squares(wide) ** 0.5, wide)
     a, b, c = (_like(coefficient, wide) for coefficient in COEFFICIENTS)
     gram, identity = matrix_product(wide, wide.T), np.eye(len(wide), dtype=wide.dtype)

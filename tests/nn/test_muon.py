@@ -35,12 +35,17 @@ def test_brings_singular_values_from_2_thousandths_on_near_1():
     assert rounds_of(s, 5).min() > 0.68 and rounds_of(s, 5).max() < 1.21
 
 
-@given(matrices, st.sampled_from([1e-30, 1e-3, 1e10, 1e36]), st.randoms(use_true_random=False))
+SCALES = {np.float32: [1e-30, 1e-3, 1e10, 1e36], np.float64: [1e-200, 1e200]}
+scales = st.sampled_from([(dtype, scale) for dtype in SCALES for scale in SCALES[dtype]])
+
+
+@given(matrices, scales, st.randoms(use_true_random=False))
 def test_knows_neither_scale_nor_side_nor_basis(matrix, scale, random):
-    matrix = matrix.astype(np.float32)
+    dtype, scale = scale
+    matrix = matrix.astype(dtype)
     found = nn.orthogonalize(matrix)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(nn.orthogonalize(matrix * np.float32(scale)), found, atol=1e-3)
+    assert found.dtype == dtype
+    np.testing.assert_allclose(nn.orthogonalize(matrix * dtype(scale)), found, atol=1e-3)
     np.testing.assert_allclose(nn.orthogonalize(np.ascontiguousarray(matrix.T)).T, found, atol=1e-3)
     rows = random.sample(range(len(matrix)), len(matrix))
     np.testing.assert_allclose(nn.orthogonalize(matrix[rows]), found[rows], atol=1e-3)
