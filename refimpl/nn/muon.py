@@ -14,13 +14,13 @@ and with X divided by its Frobenius norm (so S <= 1) five rounds with COEFFICIEN
 0.002 to 1 into [0.68, 1.21] (a Newton-Schulz iteration; its coefficients give up an exact 1 for a steep start,
 a^5 = 485).
 
-Here the rounds are taken on the small side. With A = X X^T (r, r), r the smaller of the two sizes, a round multiplies
-X by B = a I + b A + c A^2, and A becomes B A B, since B is symmetric and commutes with A. So
+Here the rounds are taken on the small side. With r the smaller of the two sizes and G = X^T X (r, r) of a tall X, a
+round multiplies X by F = a I + b G + c G^2, and G becomes F G F, since F is symmetric and commutes with G. So
 
-    U p(S) V^T = (B_5 B_4 B_3 B_2 B_1) X
+    U p(S) V^T = X (F_5 F_4 F_3 F_2 F_1)
 
 takes two products with X (its Gram matrix and the last one) in place of ten: for a 3x3 convolution of 512 to 512
-channels, 9.4 GFLOP in place of 25.5.
+channels 9.4 GFLOP in place of 25.5.
 
 Source: K. Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks"; the length of the step: Liu et
 al. 2025 (arXiv:2502.16982), section 2.2.
@@ -47,19 +47,19 @@ def orthogonalize(matrix, rounds=5):
     largest = np.abs(matrix).max(initial=0)
     if largest == 0:
         return matrix.copy()
-    tall = len(matrix) > matrix.shape[1]
-    wide = (matrix.T if tall else matrix) / largest  # first, since tiny or huge values have no squares
-    wide /= _like(sum_of_squares(wide) ** 0.5, wide)
-    a, b, c = (_like(coefficient, wide) for coefficient in COEFFICIENTS)
-    gram, identity = matrix_product(wide, wide.T), np.eye(len(wide), dtype=wide.dtype)
-    product = identity  # B_i ... B_1
+    wide = matrix.shape[1] > len(matrix)
+    x = (matrix.T if wide else matrix) / largest  # first, since tiny or huge values have no squares
+    x /= _like(sum_of_squares(x) ** 0.5, x)
+    a, b, c = (_like(coefficient, x) for coefficient in COEFFICIENTS)
+    gram, identity = matrix_product(x.T, x), np.eye(x.shape[1], dtype=x.dtype)
+    product = identity  # F_i ... F_1
     for i in range(rounds):
         factor = a * identity + b * gram + c * matrix_product(gram, gram)
         product = matrix_product(factor, product)
         if i < rounds - 1:
             gram = matrix_product(matrix_product(factor, gram), factor)
-    result = matrix_product(product, wide)
-    return np.ascontiguousarray(result.T) if tall else result
+    result = matrix_product(x, product)
+    return np.ascontiguousarray(result.T) if wide else result
 
 
 def muon(params, gradients, opt_state, *, learning_rate, momentum=0.95, weight_decay=0.01):
