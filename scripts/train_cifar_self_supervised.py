@@ -2,7 +2,8 @@
 
     python scripts/train_cifar_self_supervised.py                     both methods, 97 minutes each (--minutes)
     python scripts/train_cifar_self_supervised.py --methods simclr
-    python scripts/train_cifar_self_supervised.py --ablations --minutes 5      MoCo: momentum, size of the queue
+    python scripts/train_cifar_self_supervised.py --ablations moco --minutes 5      MoCo: momentum, size of the queue
+    python scripts/train_cifar_self_supervised.py --ablations rules --minutes 4     SimCLR: AdamW, Muon, their rates
 
 The encoder (`refimpl.nn.whitened`, the network of the supervised script) learns from views of 17 x 17 pixels, 0.27 of
 the arithmetic of 32 x 32, and for the last part of the time of 25 x 25, 0.6 of it (PHASES); it is judged on whole
@@ -12,8 +13,8 @@ training pictures. The test split is read once, at the end. A random encoder of 
 Budget: a view of 25 pixels costs 0.72 GFLOP (119 million multiply-adds, three products, two operations each), one of
 17 0.32; at 190 GFLOP/s, 97 minutes are 1.6 million of the former or 3.5 million of the latter, and in both phases of
 SimCLR, which takes four of each picture, 14 passes over the 50,000. The judgements on the way come on top, some 10
-seconds each. The ablations train a narrower network (13 million) on two views, one phase, so that five minutes are some
-800 steps: in much fewer, a momentum of 0.999 leaves the keys' encoder where it started.
+seconds each. MoCo's ablations train a narrower network (13 million) on two views, one phase, so that five minutes are
+some 800 steps: in much fewer, a momentum of 0.999 leaves the keys' encoder where it started.
 """
 
 import numpy as np
@@ -28,7 +29,7 @@ from refimpl.nn import adamw, muon, whitened, whitened_init
 from refimpl.training import knn_predict, linear_probe, moco, pooled_features, probe_predict, simclr
 
 WIDTHS = (64, 256, 512)
-NARROW = (32, 64, 128)  # widths for the ablations
+NARROW = (32, 64, 128)  # widths for MoCo's ablations
 VIEWS = {"crop_area": (0.2, 1.0), "jitter_strength": 0.5, "grey_probability": 0.2}
 METHODS = ("simclr", "moco")
 BATCHES = {"simclr": (128, 4), "moco": (96, 4)}  # pictures, views of each
@@ -42,11 +43,14 @@ SETTINGS = {
     "simclr": {"rule": "muon", "temperature": 0.2, **HEAD},
     "moco": {"rule": "adamw", "temperature": 0.1, "queue": 4096, "momentum": 0.99, "groups": 2, **HEAD},
 }
-SMALL = {"temperature": 0.2, "groups": 4, "hidden": NARROW[-1]}  # what the ablations share, and
+SMALL = {"temperature": 0.2, "groups": 4, "hidden": NARROW[-1]}  # what MoCo's ablations share, and
 SMALL_BATCH, SMALL_PHASES = (256, 2), ((25, 1, 2e-3),)
 ABLATIONS = {
-    **{f"momentum {m:g}": {"momentum": m} for m in (0.0, 0.9, 0.99, 0.999)},
-    **{f"queue {k}": {"queue": k} for k in (256, 1024, 4096, 16384)},
+    "moco": {
+        **{f"momentum {m:g}": {"momentum": m} for m in (0.0, 0.9, 0.99, 0.999)},
+        **{f"queue {k}": {"queue": k} for k in (256, 1024, 4096, 16384)},
+    },
+    "rules": {f"{rule} {rate:g}": (rule, rate) for rule in RULES for rate in (1e-3, 2e-3, 4e-3, 8e-3)},
 }
 FOR_WHITENING = 5000  # pictures whose patches give the first layer
 KNOWN, JUDGED = 10000, 2000  # training pictures that are neighbours and queries on the way
@@ -122,14 +126,29 @@ def summary(method, phases, batch, views, n_images):
     }
 
 
+def plans(args):
+    """{name: (method, (pictures, views of each), phases, settings)} of the trainings to be done."""
+    if args.ablations == "moco":
+        settings = {**SETTINGS["moco"], **SMALL}
+        return {
+            name: ("moco", SMALL_BATCH, SMALL_PHASES, settings | changed) for name, changed in ABLATIONS["moco"].items()
+        }
+    if args.ablations == "rules":
+        return {
+            name: ("simclr", BATCHES["simclr"], ((17, 1, rate),), SETTINGS["simclr"] | {"rule": rule})
+            for name, (rule, rate) in ABLATIONS["rules"].items()
+        }
+    return {method: (method, BATCHES[method], PHASES[method], SETTINGS[method]) for method in args.methods}
+
+
 def main():
     parser = arguments(__doc__, "train_cifar_self_supervised", 97)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
-    parser.add_argument("--ablations", action="store_true", help="MoCo at a small budget instead; no test split")
+    parser.add_argument("--ablations", choices=ABLATIONS, help="variants at a small budget instead; no test split")
     parser.add_argument("--pictures", type=int, help="use so many training and test pictures (for a quick look)")
     args = parse(parser, pictures=2)
     if args.ablations and args.json.name == "train_cifar_self_supervised.json":
-        args.json = args.json.with_name("train_cifar_moco_ablations.json")
+        args.json = args.json.with_name(f"train_cifar_{args.ablations}_ablations.json")
     stages, results, lines = Stages(), {}, {}
     with one_line_errors(parser):
         with stages.stage("pictures", "pic") as progress:
@@ -137,17 +156,14 @@ def main():
         mean, std = statistics(images)
         evaluate = neighbours_on_the_way(images, labels, mean, std)
         some = (images[:FOR_WHITENING] / np.float32(255) - mean) / std
-        params, state = whitened_init(some, widths=NARROW if args.ablations else WIDTHS, seed=args.seed)
+        params, state = whitened_init(some, widths=NARROW if args.ablations == "moco" else WIDTHS, seed=args.seed)
         draw_one = view_drawer(images, mean, std, min(256, len(images)), 1, 25)
         at_random = params, settled(params, state, lambda rng: draw_one(rng)[0], args.seed, encoder=whitened)
-        runs = {name: {} for name in (ABLATIONS if args.ablations else args.methods)}
-        for name in runs:
-            method, evaluations = ("moco", 6) if args.ablations else (name, 12)
-            settings = {**SETTINGS[method], **({**SMALL, **ABLATIONS[name]} if args.ablations else {})}
-            pictures_each, views = SMALL_BATCH if args.ablations else BATCHES[method]
-            batch, head, phases = min(pictures_each, len(images)), None, []
+        runs, evaluations = {}, 6 if args.ablations else 12
+        for name, (method, (pictures_each, views), phases, settings) in plans(args).items():
+            batch, head, done = min(pictures_each, len(images)), None, []
             encoder = params, state
-            for size, share, rate in SMALL_PHASES if args.ablations else PHASES[method]:
+            for size, share, rate in phases:
                 with stages.stage(f"{name}, {size} px", "step") as progress:
                     phase = {"simclr": simclr, "moco": moco}[method](
                         view_drawer(images, mean, std, batch, views, size), *encoder, encoder=whitened, head=head,
@@ -156,10 +172,10 @@ def main():
                         checkpoint=checkpoint(args, f"{name.replace(' ', '-')}-{size}"),
                         **{**settings, "rule": RULES[settings["rule"]]},
                     )  # fmt: skip
-                phases.append((size, rate, phase))
+                done.append((size, rate, phase))
                 encoder, head = (phase.params, phase.state), phase.head
             runs[name] = encoder
-            results[name] = {**summary(method, phases, batch, views, len(images)), **settings}
+            results[name] = {**summary(method, done, batch, views, len(images)), **settings}
             lines[name] = np.transpose(results[name]["kNN on the way"])
         random_on_the_way = evaluate({"params": at_random[0], "state": at_random[1]})
         if args.ablations:

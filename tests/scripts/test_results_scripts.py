@@ -45,7 +45,7 @@ def run(data, tmp_path, monkeypatch):
         module = importlib.import_module(name)
         for constant, value in constants.items():
             monkeypatch.setattr(module, constant, value)
-        path = tmp_path / f"{name}.json"
+        path = tmp_path / "record.json"  # not the default, which some options change
         monkeypatch.setattr(sys, "argv", [f"{name}.py", "--json", str(path), *map(str, arguments)])
         module.main()
         assert path.with_suffix(".png").stat().st_size > 1000
@@ -243,6 +243,20 @@ def test_cifar_self_supervised(run, tmp_path):
             assert phase["training"]["pictures"] == of_a_step * phase["steps"]
         assert found[name]["training FLOP"] == sum(phase["training"]["training FLOP"] for phase in phases) > 0
     assert [phase["pixels"] for phase in found["moco"]["phases"]] == [17, 25]
+
+
+@pytest.mark.parametrize("kind", ["moco", "rules"])
+def test_cifar_ablations(run, script, kind):
+    module = script("train_cifar_self_supervised")
+    few = {kind: dict(list(variants.items())[::3]) for kind, variants in module.ABLATIONS.items()}
+    small = {"WIDTHS": (8, 16), "NARROW": (8, 16), "SMALL_BATCH": (16, 2), "BATCHES": {"simclr": (16, 3)}}
+    arguments = ["--ablations", kind, "--minutes", 0.001, "--pictures", 60]
+    found = run("train_cifar_self_supervised", *arguments, ABLATIONS=few, **small)
+    assert set(found) >= {*few[kind], "random encoder"}
+    for name in few[kind]:
+        assert "linear" not in found[name] and 0 <= found[name]["kNN on the way"][-1][1] <= 1  # no test split
+        rate = found[name]["phases"][0]["learning_rate"]
+        assert kind == "moco" or name == f"{found[name]['rule']} {rate:g}"
 
 
 def test_views_of_the_same_pictures_differ(script):
