@@ -48,15 +48,17 @@ def with_some_more(r):
     return r + r // 4 + 8
 
 
-def pack_codes(codes, starts):
-    """codes (n, m) uint8 < 16, grouped by list at starts (L + 1,) -> block_starts (L + 1,), packed, lanes (n,).
-
-    lanes[i] = 32 block + lane is where code i went.
-    """
-    n, m = codes.shape
+def blocks_of(starts):
+    """Lists at starts (L + 1,) -> block_starts (L + 1,), lanes (n,): lanes[i] = 32 block + lane is where i goes."""
     counts = np.diff(starts)
     block_starts = np.concatenate([[0], np.cumsum(-(-counts // LANES))])
-    lanes = np.arange(n) + np.repeat(LANES * block_starts[:-1] - starts[:-1], counts)
+    return block_starts, np.arange(starts[-1]) + np.repeat(LANES * block_starts[:-1] - starts[:-1], counts)
+
+
+def pack_codes(codes, starts):
+    """codes (n, m) uint8 < 16, grouped by list at starts (L + 1,) -> block_starts, packed, lanes; see `blocks_of`."""
+    m = codes.shape[1]
+    block_starts, lanes = blocks_of(starts)
     quads = -(-m // QUAD)
     wide = np.zeros((LANES * block_starts[-1], QUAD * quads), np.uint8)
     wide[lanes, :m] = codes
@@ -201,6 +203,17 @@ def cut(scores, rows, used, r, most):
 
 
 @inner
+def take_best(scores, rows, used, found):
+    """OUT found (r,), -1 so far: the rows of the r best in the first `used` slots. INOUT scores, rows."""
+    r = len(found)
+    _, kept = cut(scores, rows, used, r, with_some_more(r))
+    if kept > r:
+        _, kept = cut(scores, rows, -(-kept // LANES), r, r)
+    for i in range(kept):
+        found[i] = rows[i // LANES, i % LANES]
+
+
+@inner
 def _scan_query(
     block_starts, packed, biases, lane_rows, centroids, books, query, coded, probes, room, scores, rows, found
 ):
@@ -224,11 +237,7 @@ def _scan_query(
                 if used == slots:
                     limit, kept = cut(scores, rows, used, r, most)
                     used = -(-kept // LANES)
-    _, kept = cut(scores, rows, used, r, most)
-    if kept > r:
-        _, kept = cut(scores, rows, -(-kept // LANES), r, r)
-    for i in range(kept):
-        found[i] = rows[i // LANES, i % LANES]
+    take_best(scores, rows, used, found)
 
 
 @kernel

@@ -19,19 +19,33 @@ start, which is `balanced_axes`.
 
 Distances to codes only choose `rerank` candidates; those are measured exactly on the stored vectors (index.py).
 
-Layout in memory: codes (n, m) uint8, grouped by list: one byte a part also where bits < 8.
+Layout in memory: blocks of 32 vectors of a list, codes (blocks, m, 32) uint8, a byte for each part: the look-ups of a
+part are a loop over 32 codes that lie side by side, and the best are found a block at a time (fast_scan.py, which also
+has the scan of codes of at most 4 bits).
 What limits it: m table look-ups a vector, from a table of m 2^bits floats that fits into the first-level cache.
 """
 
 import numpy as np
 
-from ..kernels import in_threads, kernel
+from ..kernels import in_threads, inner, kernel
 from ..matrix_product import matrix_product
 from ..validation import check_choice, check_integer
-from .byte_shuffle import MOST_PARTS
-from .candidates import offer, squared_distance
+from .byte_shuffle import LANES, MOST_PARTS, lanes_up_to
+from .candidates import squared_distance
 from .codebooks import balanced_axes, decode, encode, padded, train_codebooks
-from .fast_scan import in_lanes, open_biases, pack_codes, scan_lists, table_books
+from .fast_scan import (
+    SLOTS,
+    blocks_of,
+    by_first_list,
+    cut,
+    in_lanes,
+    open_biases,
+    pack_codes,
+    scan_lists,
+    table_books,
+    take_best,
+    with_some_more,
+)  # fmt: skip
 from .ivf import choose_lists, coarse_centroids, list_scan_limit, listed_rows
 from .kmeans import assign, group_by_label
 from .list_ranking import LIST_CODES, CodedCentroids, code_centroids, rank_lists
@@ -57,15 +71,41 @@ def train_rotation(x, m, bits, seed, rounds=8):
     return rotation
 
 
+def pack_bytes(codes, starts):
+    """codes (n, m) uint8, grouped by list at starts (L + 1,) -> block_starts, packed, lanes; see `blocks_of`.
+
+    packed (blocks, m, LANES): the same part of 32 vectors side by side, 0 where there is none.
+    """
+    block_starts, lanes = blocks_of(starts)
+    packed = np.zeros((block_starts[-1], codes.shape[1], LANES), np.uint8)
+    packed[lanes // LANES, :, lanes % LANES] = codes
+    return block_starts, packed, lanes
+
+
+def scan_books(codebooks):
+    """codebooks (m, size, width) -> (m, width, size) float32, -2 times each, as `scan_codes` takes them."""
+    return np.ascontiguousarray(-2 * codebooks.transpose(0, 2, 1), np.float32)
+
+
+@inner
+def table_sums(codes, block, table, base, biases, out):
+    """OUT out[lane] = base + biases[block, lane] + the sum of table[j, codes[block, j, lane]] over j, in order."""
+    for lane in range(LANES):
+        out[lane] = base + biases[block, lane]
+    for j in range(len(table)):
+        for lane in range(LANES):
+            out[lane] += table[j, codes[block, j, lane]]
+
+
 @kernel
-def _scan_codes(
-    first, last, starts, codes, term2, code_rows, open_rows, centroids, books, queries, probes, found, squared
-):
-    """`scan_codes` for the queries first to last - 1. OUT found (n, r) = -1, squared (n, r) = inf."""
-    m, width, size = books.shape
+def _scan_codes(first, last, block_starts, codes, biases, lane_rows, centroids, books, queries, order, probes, found):
+    """`scan_codes` for the queries order[first:last]. OUT found (n, r) = -1."""
+    (m, width, size), r = books.shape, found.shape[1]
+    slots = -(-with_some_more(r) // LANES) + SLOTS
     table = np.empty((m, size), np.float32)
-    for i in range(first, last):
-        query = queries[i]
+    scores, rows = np.empty((slots, LANES), np.float32), np.empty((slots, LANES), np.int32)
+    for i in order[first:last]:
+        query, limit, used = queries[i], np.float32(np.inf), np.int64(0)
         for j in range(m):  # -2 q.c of all entries c at once, coordinate by coordinate: whole vectors
             for c in range(size):
                 table[j, c] = 0
@@ -76,29 +116,29 @@ def _scan_codes(
             if list_ < 0:
                 continue
             term1 = squared_distance(query, centroids[list_])
-            for at in range(starts[list_], starts[list_ + 1]):
-                if open_rows[code_rows[at]]:
-                    total = term1 + term2[at]
-                    for j in range(m):
-                        total += table[j, codes[at, j]]  # term 3
-                    offer(squared[i], found[i], total, code_rows[at])
+            for block in range(block_starts[list_], block_starts[list_ + 1]):
+                table_sums(codes, block, table, term1, biases, scores[used])
+                if lanes_up_to(scores, used * LANES, limit):
+                    for lane in range(LANES):
+                        rows[used, lane] = lane_rows[block, lane]
+                    used += 1
+                    if used == slots:
+                        limit, kept = cut(scores, rows, used, r, with_some_more(r))
+                        used = -(-kept // LANES)
+        take_best(scores, rows, used, found[i])
 
 
-def scan_books(codebooks):
-    """codebooks (m, size, width) -> (m, width, size) float32, -2 times each, as `scan_codes` takes them."""
-    return np.ascontiguousarray(-2 * codebooks.transpose(0, 2, 1), np.float32)
+def scan_codes(lists, centroids, books, queries, probes, r):
+    """The best r rows of each query's lists -> rows (n, r) int64, -1 for none, in no order.
 
-
-def scan_codes(starts, codes, term2, code_rows, open_rows, centroids, books, queries, probes, r):
-    """The r nearest codes in the probed lists -> rows, squared distances (n, r); -1, inf for none.
-
-    books from `scan_books`; queries (n, m width) padded as the codebooks; centroids (lists, m width) likewise;
-    probes (n, any), -1 for none.
+    lists = block_starts, codes (blocks, m, LANES), biases, lane_rows, as for `scan_lists`, whose buffer this shares;
+    biases: term 2. books from `scan_books`; queries (n, m width) padded as the codebooks; centroids (lists, m width)
+    likewise; probes (n, p) lists, -1 for none.
     """
-    found, squared = np.full((len(queries), r), -1, np.int64), np.full((len(queries), r), np.inf, np.float32)
-    arguments = starts, codes, term2, code_rows, open_rows, centroids, books, queries, probes, found, squared
-    in_threads(len(queries), _scan_codes, *arguments, at_least=4)
-    return found, squared
+    found = np.full((len(queries), r), -1, np.int64)
+    order = by_first_list(probes, len(centroids))
+    in_threads(len(queries), _scan_codes, *lists, centroids, books, queries, order, probes, found, at_least=4)
+    return found
 
 
 class IVFPQIndex(ReorderedIndex):
@@ -125,7 +165,7 @@ class IVFPQIndex(ReorderedIndex):
         self.probes = check_integer(probes, "probes", minimum=1)
         self.parts = check_integer(parts, "parts", minimum=1)
         self.bits = check_integer(bits, "bits", minimum=1, maximum=8)
-        if self._in_blocks():
+        if self._in_registers():
             check_integer(parts, "parts", maximum=MOST_PARTS)
         self.rotation = check_choice(rotation, "rotation", ("none", "opq"))
         self.rerank = check_integer(rerank, "rerank", minimum=1)
@@ -159,13 +199,13 @@ class IVFPQIndex(ReorderedIndex):
         decoded = decode(self._codes, self._codebooks, d).astype(np.float64)
         own = self._centroids[labels[self._code_rows]]
         self._term2 = (decoded**2 + 2 * own * decoded).sum(1).astype(np.float32)
-        if self._in_blocks():
-            self._starts, self._codes, lanes = pack_codes(self._codes, self._starts)
-            self._term2 = in_lanes(self._term2, lanes, len(self._codes), np.inf)
-            self._code_rows = in_lanes(self._code_rows.astype(np.int32), lanes, len(self._codes), -1)
+        pack = pack_codes if self._in_registers() else pack_bytes
+        self._starts, self._codes, lanes = pack(self._codes, self._starts)
+        self._term2 = in_lanes(self._term2, lanes, len(self._codes), np.inf)
+        self._code_rows = in_lanes(self._code_rows.astype(np.int32), lanes, len(self._codes), -1)
 
-    def _in_blocks(self):
-        """Whether the codes are packed for the 4-bit scan: then starts count blocks, not codes."""
+    def _in_registers(self):
+        """Whether tables fit into registers (fast_scan.py)."""
         return self.bits <= 4
 
     def _changed(self):
@@ -174,23 +214,18 @@ class IVFPQIndex(ReorderedIndex):
         self._padded_centroids = padded(self._centroids, m)
         self._coded_lists = CodedCentroids(*(getattr(self, name) for name in LIST_CODES))
         self._listed = listed_rows(self._starts, self._code_rows, self._live)
-        self._books = (table_books if self._in_blocks() else scan_books)(self._codebooks)
+        self._books = (table_books if self._in_registers() else scan_books)(self._codebooks)
 
     def _scan_limit(self):
         return max(self.rerank, list_scan_limit(self._built, self.probes, len(self._centroids), COST))
 
     def _scan_codes(self, queries, probes, open_rows, r):
         """Rows (n, r) of the nearest codes in the probed lists, -1 for none. Queries padded."""
-        if self._in_blocks():
-            biases = open_biases(self._term2, self._code_rows, open_rows)
-            return scan_lists(
-                (self._starts, self._codes, biases, self._code_rows), self._padded_centroids, self._books, queries,
-                queries, probes, r,
-            )  # fmt: skip
-        return scan_codes(
-            self._starts, self._codes, self._term2, self._code_rows, open_rows, self._padded_centroids, self._books,
-            queries, probes, r,
-        )[0]  # fmt: skip
+        biases = open_biases(self._term2, self._code_rows, open_rows)
+        lists = self._starts, self._codes, biases, self._code_rows
+        if self._in_registers():
+            return scan_lists(lists, self._padded_centroids, self._books, queries, queries, probes, r)
+        return scan_codes(lists, self._padded_centroids, self._books, queries, probes, r)
 
     def _rows(self, queries, k, open_rows):
         """Rows of the `rerank` smallest approximate distances; more lists where a filter leaves too few."""

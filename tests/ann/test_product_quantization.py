@@ -2,10 +2,16 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numba import njit
 
 from refimpl.ann import ExactIndex, IVFPQIndex, PQIndex, knn_recall
+from refimpl.ann.byte_shuffle import LANES
 from refimpl.ann.codebooks import decode, encode, split, train_codebooks
-from refimpl.ann.product_quantization import scan_books, scan_codes, train_rotation
+from refimpl.ann.fast_scan import in_lanes
+from refimpl.ann.kmeans import assign
+from refimpl.ann.product_quantization import pack_bytes, table_sums, train_rotation
 
 
 def error(x, m, bits, rotation=None):
@@ -38,20 +44,58 @@ def test_rotation_is_orthogonal_and_lowers_the_error():
     assert error(x, 4, 4, rotation) < 0.8 * error(x, 4, 4)
 
 
-def test_three_terms_are_the_distance_to_the_decoded_vector():
+@njit
+def sums_of(codes, block, table, base, biases, out):
+    table_sums(codes, block, table, base, biases, out)
+
+
+@given(
+    st.lists(st.integers(0, 70), min_size=1, max_size=5), st.integers(1, 9), st.integers(1, 256), st.integers(0, 9999)
+)
+def test_blocks_hold_every_code_and_their_sums_are_those_of_the_tables(sizes, parts, entries, seed):
+    rng = np.random.default_rng(seed)
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    codes = rng.integers(0, entries, (starts[-1], parts)).astype(np.uint8)
+    block_starts, packed, lanes = pack_bytes(codes, starts)
+    assert packed.shape == (block_starts[-1], parts, LANES) and len(np.unique(lanes)) == len(codes)
+    for list_, size in enumerate(sizes):  # in its own blocks, no more than it needs
+        own = lanes[starts[list_] : starts[list_ + 1]] // LANES
+        assert block_starts[list_ + 1] - block_starts[list_] == -(-size // LANES)
+        assert (own >= block_starts[list_]).all() and (own < block_starts[list_ + 1]).all()
+    table = rng.standard_normal((parts, entries)).astype(np.float32)
+    biases = in_lanes(rng.standard_normal(len(codes)).astype(np.float32), lanes, len(packed), np.inf)
+    out = np.empty_like(biases)
+    for block in range(len(packed)):
+        sums_of(packed, block, table, np.float32(0.5), biases, out[block])
+    expected = np.float32(0.5) + biases.ravel()[lanes]
+    for j in range(parts):  # float32 in this order: the same bits
+        expected += table[j, codes[:, j]]
+    np.testing.assert_array_equal(out.ravel()[lanes], expected)
+    assert np.isinf(np.delete(out.ravel(), lanes)).all()
+
+
+@pytest.mark.parametrize("bits", [3, 5, 8])
+def test_the_best_codes_are_those_whose_decoded_vectors_are_nearest(bits):
+    """The three terms against the distance to centroid + decoded residual, for any number of the best."""
     rng = np.random.default_rng(3)
-    vectors, queries = rng.standard_normal((300, 6)).astype(np.float32), rng.standard_normal((5, 6)).astype(np.float32)
-    index = IVFPQIndex(lists=7, parts=3, bits=5, rotation="opq").fit(vectors)
-    residuals = decode(index._codes, index._codebooks, 6)
-    labels = np.repeat(np.arange(7), np.diff(index._starts))
+    vectors, queries = rng.standard_normal((700, 6)).astype(np.float32), rng.standard_normal((5, 6)).astype(np.float32)
+    index = IVFPQIndex(lists=7, parts=3, bits=bits, rotation="opq").fit(vectors)
     own = (queries - index._center) @ index._rotation
-    expected = ((own[:, None] - (index._centroids[labels] + residuals)) ** 2).sum(2)
-    lists = index._starts, index._codes, index._term2, index._code_rows
-    probes = np.tile(np.arange(7), (5, 1))
-    _, squared = scan_codes(
-        *lists, np.ones(300, bool), index._centroids, scan_books(index._codebooks), own, probes, 300
-    )
-    np.testing.assert_allclose(squared, np.sort(expected, 1), rtol=1e-4, atol=1e-4)
+    labels = assign(vectors - index._center, index._centroids @ index._rotation.T)
+    residuals = (vectors - index._center) @ index._rotation - index._centroids[labels]
+    decoded = index._centroids[labels] + decode(encode(residuals, index._codebooks), index._codebooks, 6)
+    squared = ((own[:, None] - decoded) ** 2).sum(2)
+    is_open = rng.random(700) < 0.7
+    for probes in (np.tile(np.arange(7), (5, 1)), np.array([[3, -1]] * 5)):
+        looked_at = is_open & np.isin(labels, probes)
+        for r in (1, 10, 100, 700):
+            found = index._scan_codes(own, probes, is_open, r)
+            for query in range(5):
+                rows = found[query][found[query] >= 0]
+                assert len(rows) == len(set(rows)) == min(r, looked_at.sum()) and looked_at[rows].all()
+                last = np.sort(squared[query, looked_at])[len(rows) - 1]
+                slack = 0.05 if bits <= 4 else 1e-4  # tables of bytes
+                assert (squared[query, rows] <= last + slack * squared[query].max()).all()
 
 
 @pytest.mark.parametrize("metric", ["l2", "cosine", "ip"])
