@@ -168,6 +168,26 @@ def test_optimizers_over_20_steps(dtype, rule):
         assert_close(params[name], tensor.detach().numpy(), dtype, name)
 
 
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch has it from 2.9 on")
+@pytest.mark.parametrize("shape", [(24, 7), (7, 24), (16, 16)])
+def test_muon_is_torchs_up_to_its_bfloat16(shape):
+    """torch takes the rounds in bfloat16, whose numbers have 8 bits: each step is off by a part in a hundred or two."""
+    rng = np.random.default_rng(0)
+    weight, opt_state = {"w": rng.standard_normal(shape).astype(np.float32)}, {}
+    peer = torch.nn.Parameter(torch.tensor(weight["w"]))
+    optimizer = torch.optim.Muon([peer], lr=0.05, weight_decay=0.1, momentum=0.9, adjust_lr_fn="match_rms_adamw")
+    for _ in range(20):
+        before = weight["w"]
+        gradient = rng.standard_normal(shape).astype(np.float32)
+        weight, opt_state = nn.muon(
+            weight, {"w": gradient}, opt_state, learning_rate=0.05, momentum=0.9, weight_decay=0.1
+        )
+        peer.data, peer.grad = torch.tensor(before), torch.tensor(gradient)
+        optimizer.step()
+        step, torchs = weight["w"] - before, peer.detach().numpy() - before
+        assert np.linalg.norm(step - torchs) < 0.03 * np.linalg.norm(torchs)
+
+
 def test_one_cycle_is_torchs():
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     peer = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.3, total_steps=30)
