@@ -45,7 +45,7 @@ from .fast_scan import (
     table_books,
     take_best,
     with_some_more,
-)  # fmt: skip
+)
 from .ivf import choose_lists, coarse_centroids, list_scan_limit, listed_rows
 from .kmeans import assign, group_by_label
 from .list_ranking import LIST_CODES, CodedCentroids, code_centroids, rank_lists

@@ -1,8 +1,8 @@
 """Muon: a step for matrices whose directions all have about the same length.
 
-The gradient of a weight matrix is dominated by few directions: of its singular values the largest are hundreds of times
-the median, so that SGD and Adam move a layer along these few and hardly along the others. Muon keeps the directions of
-the momentum M = U S V^T and replaces its singular values by about 1:
+Where a few singular values of a weight's gradient are much larger than the others, SGD and Adam move the layer along
+those few directions and hardly along the rest. Muon keeps the directions of the momentum M = U S V^T and replaces its
+singular values by about 1:
 
     U S V^T  ->  U p(S) V^T         p(s) near 1
 
