@@ -28,13 +28,13 @@ from refimpl.images import simclr_views
 from refimpl.nn import adamw, muon, whitened, whitened_init
 from refimpl.training import knn_predict, linear_probe, moco, pooled_features, probe_predict, simclr
 
-WIDTHS = (64, 256, 512)
+WIDTHS = (96, 320, 640)
 NARROW = (32, 64, 128)  # widths for MoCo's ablations
 VIEWS = {"crop_area": (0.2, 1.0), "jitter_strength": 0.5, "grey_probability": 0.2}
 METHODS = ("simclr", "moco")
 BATCHES = {"simclr": (128, 4), "moco": (96, 4)}  # pictures, views of each
 PHASES = {  # side of the views in pixels, share of the minutes, peak of the learning rate
-    "simclr": ((17, 0.65, 4e-3), (25, 0.35, 2e-3)),
+    "simclr": ((17, 1, 4e-3),),
     "moco": ((17, 0.65, 1e-3), (25, 0.35, 5e-4)),
 }
 RULES = {"adamw": adamw, "muon": muon}
