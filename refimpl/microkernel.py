@@ -25,7 +25,7 @@ Numba's cache sees an edit of this file only as far as its callers are edited to
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
@@ -201,18 +201,14 @@ tile_product = make_tile_product(ROWS, VECTOR_BYTES)
 gathered_tile_product = make_gathered_tile_product(ROWS, VECTOR_BYTES)
 
 
-@njit(cache=True)
 def pack_panels(b, columns):
     """Copy b (k, n) into panels (ceil(n / columns), k, columns), the last one padded with zeros.
 
     A panel is read from start to end by `tile_product`: one stream, no stride. b may have any strides, so
     `pack_panels(b.T, columns)` packs a transpose. `columns` is `columns_of(b.dtype)`.
     """
-    k, n = b.shape
+    (k, n), whole = b.shape, b.shape[1] // columns
     panels = np.zeros((-(-n // columns), k, columns), b.dtype)
-    for panel in range(panels.shape[0]):
-        first = panel * columns
-        for p in range(k):
-            for j in range(min(columns, n - first)):
-                panels[panel, p, j] = b[p, first + j]
+    panels[:whole] = b[:, : whole * columns].reshape(k, whole, columns).transpose(1, 0, 2)
+    panels[whole:, :, : n - whole * columns] = b[:, whole * columns :]
     return panels

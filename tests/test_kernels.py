@@ -4,12 +4,13 @@ import threading
 import time
 
 import numba
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from refimpl.ann.index import thread_count
-from refimpl.kernels import in_threads
+from refimpl.kernels import in_threads, kernel
 
 MOST = numba.config.NUMBA_NUM_THREADS
 
@@ -24,6 +25,29 @@ def test_every_turn_belongs_to_one_thread(n, at_least, threads):
     assert all(own == "own" for _, _, own in calls)
     assert len(calls) <= threads
     assert len(calls) == 1 or all(last - first >= at_least for first, last, _ in calls)
+
+
+@given(st.integers(0, 60), st.integers(1, MOST))
+def test_every_call_has_room_of_its_own(n, threads):
+    rooms = []
+    with thread_count(threads):
+        in_threads(n, lambda first, last, own, room: rooms.append((own, room)), "own", at_least=1, room=lambda: ([],))
+    assert all(own == "own" and room == ([],) for own, room in rooms)
+    assert len({id(room[0]) for _, room in rooms}) == len(rooms)
+
+
+def test_kernels_count_no_references():
+    """Where Numba counts, a loop that takes rows out of an array is slow, and slower in two threads."""
+
+    @kernel
+    def lengths(first, last, rows, out):
+        for i in range(first, last):
+            out[i] = len(rows[i])
+
+    out = np.zeros(5)
+    in_threads(5, lengths, np.zeros((5, 3)), out, at_least=1)
+    assert (out == 3).all()
+    assert "NRT_incref" not in lengths.inspect_asm(lengths.signatures[0])
 
 
 @pytest.mark.skipif(MOST < 2, reason="there is one thread")

@@ -58,10 +58,10 @@ def anisotropic_loss(y, u, decoded, eta):
 
 
 @kernel
-def _descend(first, last, y, u, codebooks, eta, sweeps, codes):
+def _descend(first, last, y, u, codebooks, eta, sweeps, codes, room):
     """INOUT codes (n, m), rows first to last - 1. y, u (n, m width), padded with zeros."""
     m, size, width = codebooks.shape
-    across, along = np.empty((m, size)), np.empty((m, size))  # |r_j|^2 and r_j.u_j of each entry
+    across, along = room  # (m, size): |r_j|^2 and r_j.u_j of each entry
     for i in range(first, last):
         p = 0.0
         for j in range(m):
@@ -98,7 +98,7 @@ def anisotropic_codes(y, u, codebooks, eta, codes=None):
     """
     codes = encode(y, codebooks) if codes is None else codes.copy()
     arguments = _wide(y, codebooks), _wide(u, codebooks), codebooks, float(eta), SWEEPS, codes
-    in_threads(len(y), _descend, *arguments, at_least=64)
+    in_threads(len(y), _descend, *arguments, at_least=64, room=lambda: np.empty((2, *codebooks.shape[:2])))
     return codes
 
 

@@ -6,6 +6,9 @@ block costs no branch but that one. Where some are set, the loop over them is
     while bits:
         lane = lowest_bit(bits)
         bits &= bits - 1            # clears that bit
+
+Where one block in two or three has a lane, that loop is entered or not as if by lot, and guessing wrong costs more than
+the lane: `note_lanes` then writes the first one down whether it is there or not.
 """
 
 import numpy as np
@@ -13,6 +16,10 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from ..kernels import inner
+
+NONE = np.uint64(1 << 63)
 
 
 @intrinsic
@@ -36,6 +43,19 @@ def count_bits(typing, bits):
         return builder.ctpop(values[0])
 
     return types.int64(types.uint64), emit
+
+
+@inner
+def note_lanes(bits, first, places, count):
+    """OUT places[count], ... = first + the set bits, ascending -> the new count. Room for one more is written to."""
+    places[count] = first + lowest_bit(bits | NONE)
+    count += np.int64(bits != 0)
+    bits &= bits - np.uint64(1)
+    while bits:
+        places[count] = first + lowest_bit(bits)
+        bits &= bits - np.uint64(1)
+        count += 1
+    return count
 
 
 def in_every_lane(builder, value, lanes):

@@ -158,7 +158,7 @@ def make_block_scores(width):
 @kernel
 def plain_block_scores(codes, at, tables, quads, scale, base, biases, bias_at, limit, out):
     """`block_scores` as a plain loop."""
-    codes, tables, biases = codes.ravel(), tables.ravel(), biases.ravel()
+    codes, tables, biases = codes.reshape(codes.size), tables.reshape(tables.size), biases.reshape(biases.size)
     near = np.uint64(0)
     for lane in range(LANES):
         byte = at + 2 * (lane % 16) + lane // 16

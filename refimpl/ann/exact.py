@@ -75,17 +75,20 @@ def _take(tile, limits, first_query, first_row, table, asked, found, distances):
     return unlimited
 
 
+def _room():
+    """For `_search`: a tile, and the limits of a block of queries and whether those of each tile's are all there."""
+    return np.empty((ROWS, COLUMNS), np.float32), np.empty(BLOCK, np.float32), np.empty(BLOCK // ROWS, bool)
+
+
 @kernel
-def _search(first_task, last_task, panels, biases, projected, table, asked, found, distances):
+def _search(first_task, last_task, panels, biases, projected, table, asked, found, distances, room):
     """OUT found (n, segments, k) = -1, distances = inf. `projected` as the panels, whole tiles.
 
     A task is a segment for a block of queries.
     table = vectors, ids, open_rows; asked = queries, |shifted|^2, errors, metric.
     """
     n, segments, _ = found.shape
-    d = panels.shape[1]
-    tile, limits = np.empty((ROWS, COLUMNS), np.float32), np.empty(BLOCK, np.float32)
-    unlimited = np.empty(BLOCK // ROWS, np.bool_)
+    d, (tile, limits, unlimited) = panels.shape[1], room
     for task in range(first_task, last_task):
         first, segment = task // segments * BLOCK, task % segments
         last = min(first + BLOCK, n)
@@ -153,7 +156,7 @@ class Packed:
             table, asked = (self.vectors, self.ids, open_rows), (queries, squares, errors, self.metric)
             projected = whole_tiles(project(shifted, self.axes))
             arguments = self.panels, self.biases, projected, table, asked, found, distances
-            in_threads(-(-n // BLOCK) * segments, _search, *arguments, at_least=1)
+            in_threads(-(-n // BLOCK) * segments, _search, *arguments, at_least=1, room=_room)
         return found.reshape(n, -1), distances.reshape(n, -1)
 
 

@@ -34,11 +34,13 @@ the second-level cache.
 import numpy as np
 
 from ..kernels import in_threads, inner, kernel
-from .bits import count_bits, lowest_bit
+from .bits import count_bits, note_lanes
 from .byte_shuffle import LANES, LARGEST, QUAD, block_scores, lanes_up_to, part_bytes, part_entries
 from .candidates import squared_distance
 from .kmeans import group_by_label
 
+LARGEST_FLOAT = np.float32(np.finfo(np.float32).max)
+FEW = 2  # slots of scores that `count_ranks` is for: each score is compared with all
 SLOTS = 32  # blocks of scores that wait to be cut: 8 KB with their rows, in the first-level cache
 
 
@@ -122,13 +124,32 @@ def count_up_to(scores, limit):
 
 
 @inner
-def _ends(scores, r):
+def count_ranks(scores, rows, best):
+    """Put each of `rows` where as many scores are less as it says: no branch to be guessed. INOUT best (k,) = -1.
+
+    scores (slots, LANES), those of the rows at the front; inf in the rest, and for a row that is none. Returns how
+    many are finite, and how many places have a row. Rows of equal scores come to the same place, the last of them
+    stays, and leave empty ones before it.
+    """
+    flat, finite = scores.reshape(scores.size), count_up_to(scores, LARGEST_FLOAT)
+    for c in range(len(rows)):
+        at = count_up_to(scores, flat[c]) - 1
+        if at < len(best) and flat[c] < np.inf:
+            best[at] = rows[c]
+    filled = np.int64(0)
+    for row in best:
+        filled += row >= 0
+    return finite, filled
+
+
+@inner
+def _ends(scores, r, lanes):
     """The least score, and one that at least r are up to, or all finite ones, of scores (slots, LANES).
 
     Lane by lane, so that whole vectors are compared. The largest of the lanes' least scores has LANES up to it, which
-    is near the r-th best where there are many slots.
+    is near the r-th best where there are many slots. lanes (LANES,) float32 is room.
     """
-    lanes, low, high = np.full(LANES, np.inf, np.float32), np.float32(np.inf), np.float32(-np.inf)
+    lanes[:], low, high = np.inf, np.float32(np.inf), np.float32(-np.inf)
     for slot in range(len(scores)):
         for lane in range(LANES):
             lanes[lane] = scores[slot, lane] if scores[slot, lane] < lanes[lane] else lanes[lane]
@@ -146,12 +167,13 @@ def _ends(scores, r):
 
 
 @kernel
-def threshold(scores, r, most):
+def threshold(scores, r, most, lanes):
     """A limit with r to `most` of scores (slots, LANES) float32 up to it, unless ties prevent that -> limit, count.
 
     By halving the interval; with ties at the r-th best it is just that. All, if there are no more than `most` finite.
+    lanes (LANES,) float32 is room.
     """
-    low, high = _ends(scores, r)
+    low, high = _ends(scores, r, lanes)
     count = count_up_to(scores, high)
     if count <= most:
         return high, count
@@ -172,53 +194,62 @@ def threshold(scores, r, most):
 
 
 @kernel
-def cut(scores, rows, used, r, most):
+def cut(scores, rows, used, r, most, lanes, places):
     """Move r to `most` of the best in the first `used` slots to the front -> limit, how many. INOUT scores, rows.
 
     scores, rows (slots, LANES); the rest of the last slot that is kept is filled with inf. They keep their order, and
-    of too many that tie at the limit the first stay.
+    of too many that tie at the limit the first stay. lanes (LANES,) float32, places (slots LANES + 1,) are room.
     """
-    flat, flat_rows = scores.ravel(), rows.ravel()
-    limit, count = threshold(scores[:used], r, most)
+    flat, flat_rows = scores.reshape(scores.size), rows.reshape(rows.size)
+    limit, count = threshold(scores[:used], r, most, lanes)
     ties = count
     if count > most:
         ties = most
         for i in range(used * LANES):
             ties -= flat[i] < limit
-    kept = 0
+    near, kept = np.int64(0), np.int64(0)
     for slot in range(used):
-        near = lanes_up_to(scores, slot * LANES, limit)
-        while near:
-            at = slot * LANES + lowest_bit(near)
-            near &= near - np.uint64(1)
-            if flat[at] == limit:
-                ties -= 1
-                if ties < 0:
-                    continue
-            flat[kept], flat_rows[kept] = flat[at], flat_rows[at]
-            kept += 1
+        near = note_lanes(lanes_up_to(scores, slot * LANES, limit), slot * LANES, places, near)
+    for i in range(near):
+        at = places[i]
+        if flat[at] == limit:
+            ties -= 1
+            if ties < 0:
+                continue
+        flat[kept], flat_rows[kept] = flat[at], flat_rows[at]
+        kept += 1
     for at in range(kept, -(-kept // LANES) * LANES):
         flat[at] = np.inf
     return limit, kept
 
 
 @inner
-def take_best(scores, rows, used, found):
+def take_best(scores, rows, used, lanes, places, found):
     """OUT found (r,), -1 so far: the rows of the r best in the first `used` slots. INOUT scores, rows."""
     r = len(found)
-    _, kept = cut(scores, rows, used, r, with_some_more(r))
+    _, kept = cut(scores, rows, used, r, with_some_more(r), lanes, places)
     if kept > r:
-        _, kept = cut(scores, rows, -(-kept // LANES), r, r)
+        _, kept = cut(scores, rows, -(-kept // LANES), r, r, lanes, places)
     for i in range(kept):
         found[i] = rows[i // LANES, i % LANES]
 
 
+def buffers(r):
+    """Room to choose the best r in: scores and rows (slots, LANES), lanes (LANES,), places (slots LANES + 1,)."""
+    slots = -(-with_some_more(r) // LANES) + SLOTS
+    scores, rows = np.empty((slots, LANES), np.float32), np.empty((slots, LANES), np.int32)
+    return scores, rows, np.empty(LANES, np.float32), np.empty(slots * LANES + 1, np.int64)
+
+
+def table_room(m, quads):
+    """Room for `make_tables`: entries, widest, tables."""
+    return np.empty((m, 16), np.float32), np.empty(16, np.float32), np.zeros((quads, 8, 16), np.uint8)
+
+
 @inner
-def _scan_query(
-    block_starts, packed, biases, lane_rows, centroids, books, query, coded, probes, room, scores, rows, found
-):
-    """One query. OUT found (r,) = -1. room = entries, widest, tables of `make_tables`; scores, rows (slots, LANES)."""
-    entries, widest, tables = room
+def _scan_query(block_starts, packed, biases, lane_rows, centroids, books, query, coded, probes, room, found):
+    """One query. OUT found (r,) = -1. room = `table_room` and `buffers`."""
+    entries, widest, tables, scores, rows, lanes, places = room
     r, quads, slots = len(found), packed.shape[1], len(scores)
     most = with_some_more(r)
     step, offset = make_tables(coded, books, entries, widest, tables)
@@ -235,26 +266,20 @@ def _scan_query(
                     rows[used, lane] = lane_rows[block, lane]
                 used += 1
                 if used == slots:
-                    limit, kept = cut(scores, rows, used, r, most)
+                    limit, kept = cut(scores, rows, used, r, most, lanes, places)
                     used = -(-kept // LANES)
-    take_best(scores, rows, used, found)
+    take_best(scores, rows, used, lanes, places, found)
 
 
 @kernel
 def _scan_lists(
-    first, last, block_starts, packed, biases, lane_rows, centroids, books, queries, coded, order, probes, found
+    first, last, block_starts, packed, biases, lane_rows, centroids, books, queries, coded, order, probes, found, room
 ):
     """OUT found (n, r) = -1, for the queries order[first:last]; the rest as for `scan_lists`."""
-    slots = -(-with_some_more(found.shape[1]) // LANES) + SLOTS
-    room = (
-        np.empty((len(books), 16), np.float32), np.empty(16, np.float32), np.zeros((packed.shape[1], 8, 16), np.uint8)
-    )  # fmt: skip
-    scores, rows = np.empty((slots, LANES), np.float32), np.empty((slots, LANES), np.int32)
     for i in order[first:last]:
         _scan_query(
-            block_starts, packed, biases, lane_rows, centroids, books, queries[i], coded[i], probes[i], room, scores,
-            rows, found[i],
-        )  # fmt: skip
+            block_starts, packed, biases, lane_rows, centroids, books, queries[i], coded[i], probes[i], room, found[i]
+        )
 
 
 def scan_lists(lists, centroids, books, queries, coded, probes, r):
@@ -266,8 +291,12 @@ def scan_lists(lists, centroids, books, queries, coded, probes, r):
     the bias inf.
     """
     found = np.full((len(queries), r), -1, np.int64)
-    order = by_first_list(probes, len(centroids))
-    in_threads(len(queries), _scan_lists, *lists, centroids, books, queries, coded, order, probes, found, at_least=8)
+    arguments = *lists, centroids, books, queries, coded, by_first_list(probes, len(centroids)), probes, found
+
+    def room():
+        return *table_room(len(books), lists[1].shape[1]), *buffers(r)
+
+    in_threads(len(queries), _scan_lists, *arguments, at_least=8, room=room)
     return found
 
 

@@ -125,17 +125,22 @@ def _take(row, distance, k, rows, distances, histogram, state):
     return kept, within, kth
 
 
+def _room(k, furthest):
+    """For `_scan`: codes kept for each query of a chunk, their distances and numbers; places of one; a block's."""
+    rows, distances = np.empty((2, CHUNK, 4 * k + 64), np.int64)
+    histogram, counts = np.empty((CHUNK, furthest + 1), np.int64), np.empty((3, CHUNK), np.int64)
+    return rows, distances, histogram, *counts, np.empty(furthest + 1, np.int64), np.empty(LANES, np.int64)
+
+
 @kernel
-def _scan(first_chunk, last_chunk, codes, open_lanes, queries, out_rows, out_distances):
+def _scan(first_chunk, last_chunk, codes, open_lanes, queries, out_rows, out_distances, room):
     """`scan_codes` for chunks of CHUNK queries. OUT out_rows, out_distances."""
     n_blocks, words, _ = codes.shape
     k, furthest = out_rows.shape[1], 64 * words + 1
+    rows, distances, histogram, kept, within, kth, place, near = room
     for c in range(first_chunk, last_chunk):
         first, size = c * CHUNK, min(len(queries) - c * CHUNK, CHUNK)
-        rows, distances = np.empty((CHUNK, 4 * k + 64), np.int64), np.empty((CHUNK, 4 * k + 64), np.int64)
-        histogram, near = np.zeros((CHUNK, furthest + 1), np.int64), np.empty(LANES, np.int64)
-        place = np.empty(furthest + 1, np.int64)
-        kept, within, kth = np.zeros(CHUNK, np.int64), np.zeros(CHUNK, np.int64), np.full(CHUNK, furthest)
+        histogram[:], kept[:], within[:], kth[:] = 0, 0, 0, furthest
         for tile in range(0, n_blocks, TILE):
             for q in range(size):
                 for block in range(tile, min(tile + TILE, n_blocks)):
@@ -172,7 +177,8 @@ def scan_codes(codes, open_lanes, queries, k):
     rows = np.full((len(queries), k), -1, np.int64)
     distances = np.full((len(queries), k), 64 * codes.shape[1] + 1, np.int64)
     arguments = codes, open_lanes, np.ascontiguousarray(queries), rows, distances
-    in_threads(-(-len(queries) // CHUNK), _scan, *arguments, at_least=1)
+    furthest = 64 * codes.shape[1] + 1
+    in_threads(-(-len(queries) // CHUNK), _scan, *arguments, at_least=1, room=lambda: _room(k, furthest))
     return rows, distances
 
 

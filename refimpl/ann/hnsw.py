@@ -28,10 +28,10 @@ import numpy as np
 
 from ..kernels import in_threads, inner, kernel
 from ..validation import check_integer
-from .candidates import met_by_none, offer
+from .candidates import offer
 from .gather import padded, prefetch, squared_gap
 from .index import Index, measure_rows
-from .rp_forest import _grow_trees
+from .rp_forest import _grow_trees, growing_room
 
 LARGEST_BATCH = 2048
 
@@ -119,12 +119,17 @@ def _diverse(points, near, nodes, size, kept):
                 break
 
 
+def _walk_room(n, ef, most):
+    """For `_beam` among n places, with up to `most` links each: near, nodes, opened (ef,); seen (n,) = -1; fresh."""
+    kept = np.empty(ef, np.float32), np.empty(ef, np.int32), np.empty(ef, bool)
+    return *kept, np.full(n, -1, np.int32), np.empty(most, np.int32)
+
+
 @kernel
-def _find_links(first, last, points, ground, upper, slots, levels, batch, entry, top, ef):
+def _find_links(first, last, points, ground, upper, slots, levels, batch, entry, top, room):
     """OUT ground, upper: the links of the places batch[first:last], in the graph without the batch; M on a layer."""
-    links = upper.shape[1]
-    near, nodes, opened = np.empty(ef, np.float32), np.empty(ef, np.int32), np.empty(ef, np.bool_)
-    seen, stamp, fresh = met_by_none(len(points)), 0, np.empty(ground.shape[1], np.int32)
+    links, stamp = upper.shape[1], 0
+    near, nodes, opened, seen, fresh = room
     for node in batch[first:last]:
         at = _descend(points, upper, slots, top, levels[node] + 1, points, node, entry)
         for level in range(min(levels[node], top), -1, -1):
@@ -136,7 +141,7 @@ def _find_links(first, last, points, ground, upper, slots, levels, batch, entry,
 
 
 @inner
-def _add_links(points, links, node, sources):
+def _add_links(points, links, node, sources, near, nodes):
     """Link a node, whose links are `links`, to `sources` too; where that is too many, the diverse ones stay."""
     width, count = len(links), 0
     while count < width and links[count] >= 0:
@@ -146,7 +151,8 @@ def _add_links(points, links, node, sources):
         for j in range(len(sources)):  # a loop, as Numba takes long over assigned slices
             links[count + j] = sources[j]
         return
-    near, nodes = np.full(total, np.inf, np.float32), np.full(total, -1, np.int32)
+    near, nodes = near[:total], nodes[:total]
+    near[:], nodes[:] = np.inf, -1
     for j in range(total):
         other = links[j] if j < count else sources[j - count]
         offer(near, nodes, squared_gap(points, np.int64(other), points, node), other)
@@ -154,17 +160,26 @@ def _add_links(points, links, node, sources):
 
 
 @kernel
-def _link_back(first, last, points, table, slots, level, targets, starts, sources):
+def _link_back(first, last, points, table, slots, level, targets, starts, sources, room):
     """Link targets[t] to sources[starts[t] : starts[t + 1]] too, first <= t < last."""
+    near, nodes = room
     for t in range(first, last):
         node = np.int64(targets[t])
-        _add_links(points, table[_row(slots, node, level)], node, sources[starts[t] : starts[t + 1]])
+        own, others = table[_row(slots, node, level)], sources[starts[t] : starts[t + 1]]
+        _add_links(points, own, node, others, near, nodes)
+
+
+def _reached(ground, entry):
+    """(n,) bool: the places that links lead to from `entry`."""
+    reached = np.zeros(len(ground), bool)
+    _reach(ground, entry, reached, np.empty(len(ground), np.int64))
+    return reached
 
 
 @kernel
-def _reached(ground, entry):
-    """(n,) bool: the places that links lead to from `entry`."""
-    reached, todo, n_todo = np.zeros(len(ground), np.bool_), np.empty(len(ground), np.int64), 1
+def _reach(ground, entry, reached, todo):
+    """OUT reached (n,) = False: see `_reached`. todo (n,) is room."""
+    n_todo = 1
     todo[0], reached[entry] = entry, True
     while n_todo:
         n_todo -= 1
@@ -175,7 +190,6 @@ def _reached(ground, entry):
                 reached[node] = True
                 todo[n_todo] = node
                 n_todo += 1
-    return reached
 
 
 @kernel
@@ -186,15 +200,12 @@ def _arrive(first, last, points, upper, slots, entry, top, queries, arrivals):
 
 
 @kernel
-def _search(first, last, points, ground, slots, apart, is_open, queries, order, arrivals, ef, found):
+def _search(first, last, points, ground, slots, apart, is_open, queries, order, arrivals, found, room):
     """OUT found (n, k) = -1: the nearest open places among the ef that the walk keeps, and those apart.
 
     For the queries order[first:last].
     """
-    k = found.shape[1]
-    near, nodes, opened = np.empty(ef, np.float32), np.empty(ef, np.int32), np.empty(ef, np.bool_)
-    seen, fresh = met_by_none(len(points)), np.empty(ground.shape[1], np.int32)
-    best = np.empty(k, np.float32)
+    k, (near, nodes, opened, seen, fresh, best) = found.shape[1], room
     for i in order[first:last]:
         size = _beam(points, ground, slots, 0, queries, i, arrivals[i], near, nodes, opened, seen, i, fresh)
         taken = 0
@@ -242,10 +253,14 @@ class HNSWIndex(Index):
         self._upper = np.full((int(levels.sum()), self.links), -1, np.int32)
         entry, top, done = (int(sequence[0]), int(levels[sequence[0]]), 1) if n else (-1, 0, 0)
         tables = self._ground, self._upper, self._slots
+
+        def room():
+            return _walk_room(n, self.ef_build, 2 * self.links)
+
         while done < n:
             batch = sequence[done : done + min(LARGEST_BATCH, max(1, done // 16))]
             graph = self._points, *tables
-            in_threads(len(batch), _find_links, *graph, levels, batch, entry, top, self.ef_build, at_least=2)
+            in_threads(len(batch), _find_links, *graph, levels, batch, entry, top, at_least=2, room=room)
             for level in range(min(top, int(levels[batch].max())) + 1):
                 self._link_back(batch[levels[batch] >= level], level)
             highest = int(batch[np.argmax(levels[batch])])
@@ -266,7 +281,12 @@ class HNSWIndex(Index):
         sources = batch[by_target // own.shape[1]].astype(np.int32)
         starts = np.append(starts, len(sources))
         arguments = self._points, table, self._slots, level, targets, starts, sources
-        in_threads(len(targets), _link_back, *arguments, at_least=64)
+        most = own.shape[1] + int(np.diff(starts).max(initial=0))
+
+        def room():
+            return np.empty(most, np.float32), np.empty(most, np.int32)
+
+        in_threads(len(targets), _link_back, *arguments, at_least=64, room=room)
 
     def _changed(self):
         super()._changed()
@@ -281,7 +301,11 @@ class HNSWIndex(Index):
         found = np.full((len(queries), k), -1, np.int64)
         graph = self._points, self._ground, self._slots, self._apart
         order = np.argsort(arrivals, kind="stable")
-        in_threads(len(queries), _search, *graph, is_open, queries, order, arrivals, ef, found, at_least=4)
+
+        def room():
+            return *_walk_room(len(self._points), ef, self._ground.shape[1]), np.empty(k, np.float32)
+
+        in_threads(len(queries), _search, *graph, is_open, queries, order, arrivals, found, at_least=4, room=room)
         return found
 
     def _rows(self, queries, k, open_rows, n_open):
@@ -329,5 +353,6 @@ def _leaf_order(vectors, rng, leaf=32):
     cuts = 2 ** max(0, int(np.ceil(np.log2(max(n, 1) / leaf)))) - 1
     normals, offsets = np.zeros((1, cuts, d), np.float32), np.zeros((1, cuts), np.float32)
     leaves = np.zeros((1, n), np.int32)
-    _grow_trees(0, 1, vectors, rng.integers(0, 2**63, 1).astype(np.uint64), normals, offsets, leaves)
+    seeds = rng.integers(0, 2**63, 1).astype(np.uint64)
+    _grow_trees(0, 1, vectors, seeds, normals, offsets, leaves, growing_room(n))
     return leaves[0].astype(np.int64)

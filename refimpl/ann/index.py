@@ -80,9 +80,9 @@ def scan(vectors, ids, queries, k):
 
 
 @kernel
-def _measure(first, last, vectors, rows, ids, queries, metric, found, distances):
+def _measure(first, last, vectors, rows, ids, queries, metric, found, distances, room):
     """`measure_rows` for the queries first to last - 1. metric: 0 l2, 1 cosine, 2 ip. INOUT found, distances."""
-    kept, near = np.empty(rows.shape[1], np.int64), np.empty(rows.shape[1], np.float32)
+    kept, near = room
     for i in range(first, last):
         count = np.int64(0)  # a plain 0 is a type of its own, for which `measure` would be compiled once more
         for c in range(rows.shape[1]):
@@ -101,7 +101,10 @@ def measure_rows(vectors, rows, ids, queries, metric, k):
     """
     found, distances = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), np.inf, np.float32)
     arguments = vectors, rows, ids, queries, METRICS.index(metric), found, distances
-    in_threads(len(queries), _measure, *arguments, at_least=64)
+    m = rows.shape[1]
+    in_threads(
+        len(queries), _measure, *arguments, at_least=64, room=lambda: (np.empty(m, np.int64), np.empty(m, np.float32))
+    )
     return found, distances
 
 

@@ -62,9 +62,11 @@ def _widest(points, start, end):
 
 
 @inner
-def _median(points, start, end, axis):
-    """The median of points[start:end, axis] by Hoare's selection, O(end - start) on average."""
-    values = points[start:end, axis].copy()
+def _median(points, start, end, axis, room):
+    """The median of points[start:end, axis] by Hoare's selection, O(end - start) on average. room (n,)"""
+    values = room[: end - start]
+    for i in range(start, end):
+        values[i - start] = points[i, axis]
     first, last, middle = 0, len(values) - 1, len(values) // 2
     while first < last:
         pivot, i, j = values[(first + last) // 2], first, last
@@ -87,9 +89,9 @@ def _median(points, start, end, axis):
 
 
 @inner
-def _split_value(points, start, end, axis, low, high, balanced):
+def _split_value(points, start, end, axis, low, high, balanced, room):
     """The midpoint of low and high, or the median if `balanced`, but low < split <= high: both sides get a point."""
-    split = _median(points, start, end, axis) if balanced else 0.5 * low + 0.5 * high
+    split = _median(points, start, end, axis, room) if balanced else 0.5 * low + 0.5 * high
     if split <= low:  # half of the points are at low, or no number lies between low and high
         split = high
         for i in range(start, end):
@@ -120,14 +122,14 @@ def _partition(points, words, start, end, axis, split):
 
 
 @kernel
-def _grow(first, last, points, words, branches, depth_limit, leaf_size, axis, link, planes, grown):
+def _grow(first, last, points, words, branches, depth_limit, leaf_size, axis, link, planes, grown, room):
     """Write the nodes of the trees over some ranges of points, each in preorder.
 
     branches (any, 4): first point, end of points, depth of the root, place of its node; this does first to last - 1.
     OUT grown (any, 2): end of the nodes, greatest depth. Links count from the root. A leaf: axis = -(number of points),
     link = its first point, planes[0] = its depth.
     """
-    todo = np.empty((4 * depth_limit, 4), np.int64)  # start, end, the node it is the right child of, depth
+    todo, values = room  # (any, 4): start, end, the node it is the right child of, depth
     for b in range(first, last):
         root = branches[b, 3]
         todo[0, 0], todo[0, 1], todo[0, 2], todo[0, 3] = branches[b, 0], branches[b, 1], -1, branches[b, 2]
@@ -144,7 +146,7 @@ def _grow(first, last, points, words, branches, depth_limit, leaf_size, axis, li
                 link[node] = start
                 planes[node, 0] = depth
             else:
-                split = _split_value(points, start, end, j, low, high, depth >= depth_limit)
+                split = _split_value(points, start, end, j, low, high, depth >= depth_limit, values)
                 middle, low_edge, high_edge = _partition(points, words, start, end, j, split)
                 axis[node], planes[node, 0], planes[node, 1] = j, low_edge, high_edge
                 for right in range(2):  # the left child is taken from the pile next
@@ -203,8 +205,12 @@ def build_tree(points, *, leaf_size=LANES):
     depth_limit = 2 * n.bit_length() + 8
     axis, link = np.empty(4 * n, np.int32), np.empty(4 * n, np.int32)  # untouched room costs nothing
     planes, top = np.empty((4 * n, 2)), 2 * n
+
+    def room():
+        return np.empty((4 * depth_limit, 4), np.int64), np.empty(n, points.dtype)
+
     share, grown = max(leaf_size, n // (4 * get_num_threads())), np.empty((1, 2), np.int64)
-    _grow(0, 1, own, words, np.array([[0, n, 0, top]]), depth_limit, share, axis, link, planes, grown)
+    _grow(0, 1, own, words, np.array([[0, n, 0, top]]), depth_limit, share, axis, link, planes, grown, room())
     top_axis, top_link = axis[top : grown[0, 0]].copy(), link[top : grown[0, 0]].copy()
     leaves = np.flatnonzero(top_axis < 0)
     starts, sizes, depths = top_link[leaves].astype(np.int64), -top_axis[leaves], planes[top + leaves, 0]
@@ -212,7 +218,7 @@ def build_tree(points, *, leaf_size=LANES):
     branches = np.stack([starts, starts + sizes, depths.astype(np.int64), 2 * starts], 1)
     grown = np.empty((len(branches), 2), np.int64)
     arguments = own, words, branches, depth_limit, leaf_size, axis, link, planes, grown
-    in_threads(len(branches), _grow, *arguments, at_least=1)
+    in_threads(len(branches), _grow, *arguments, at_least=1, room=room)
 
     # Where each top node and each branch goes: a leaf of the top gives way to all nodes of its branch.
     spans, sizes = np.stack([branches[:, 3], grown[:, 0]], 1), np.ones(len(top_axis), np.int64)

@@ -94,16 +94,14 @@ def _largest_squared(distance, metric, shift):
 
 
 @kernel
-def _has_open(tree, open_lanes):
-    """For each node: does it hold an open lane?"""
-    found = np.zeros(len(tree.axis), np.bool_)
+def _has_open(tree, open_lanes, found):
+    """OUT found (nodes,) = False: does it hold an open lane?"""
     for node in range(len(tree.axis) - 1, -1, -1):  # children come after their parent
         if tree.axis[node] >= 0:
             found[node] = found[node + 1] or found[tree.link[node]]
         else:
             for block in range(tree.link[node], tree.link[node] - tree.axis[node]):
                 found[node] = found[node] or open_lanes[block] != 0
-    return found
 
 
 @kernel
@@ -152,10 +150,16 @@ def _at_roots(tree, todo, bounds, sides):
             sides[root, j] = 0.0
 
 
+def _room(tree, d):
+    """For a walk: the pile of what is still to be seen, its bounds and sides; one node's sides; a block's distances."""
+    height = tree.depth + 3
+    return np.empty(height, np.int64), np.empty(height), np.empty((height, d)), np.empty(d), np.empty(LANES)
+
+
 @kernel
 def _nearest(
     first, last, tree, lane_ids, open_lanes, has_open, queries, order, shifts, metric, stretch, max_leaves, found,
-    distances,
+    distances, room,
 ):  # fmt: skip
     """OUT found (n, k) = -1, distances (n, k) = inf, for the queries order[first:last].
 
@@ -163,8 +167,7 @@ def _nearest(
     """
     d, k = queries.shape[1], found.shape[1]
     axis, link, planes, blocks = tree.axis, tree.link, tree.planes, tree.blocks
-    todo, bounds = np.empty(tree.depth + 3, np.int64), np.empty(tree.depth + 3)
-    sides, side, near = np.empty((tree.depth + 3, d)), np.empty(d), np.empty(LANES)
+    todo, bounds, sides, side, near = room
     for i in order[first:last]:
         query, shift = queries[i], shifts[i]
         limit, leaves, n_todo = np.inf, 1 - tree.roots, tree.roots
@@ -192,7 +195,21 @@ def _nearest(
 
 @kernel
 def _within(
-    first, last, tree, lane_ids, open_lanes, has_open, queries, order, shifts, metric, radius, ends, found, distances
+    first,
+    last,
+    tree,
+    lane_ids,
+    open_lanes,
+    has_open,
+    queries,
+    order,
+    shifts,
+    metric,
+    radius,
+    ends,
+    found,
+    distances,
+    room,
 ):
     """All neighbours of query i with distance <= radius, before place ends[i] of found and distances.
 
@@ -201,8 +218,7 @@ def _within(
     """
     d = queries.shape[1]
     axis, link, planes, blocks = tree.axis, tree.link, tree.planes, tree.blocks
-    todo, bounds = np.empty(tree.depth + 3, np.int64), np.empty(tree.depth + 3)
-    sides, side, near = np.empty((tree.depth + 3, d)), np.empty(d), np.empty(LANES)
+    todo, bounds, sides, side, near = room
     for i in order[first:last]:
         query, shift, n_todo = queries[i], shifts[i], tree.roots
         limit = _largest_squared(radius, metric, shift)
@@ -242,7 +258,10 @@ def open_tree(tree, open_rows=None):
         is_open &= open_rows[tree.rows]
     lanes = pack_lanes(is_open)
     every = lanes.all()  # blocks that hold an open lane: then so does every node
-    return Opening(lanes, np.ones(len(tree.axis), bool) if every else _has_open(tree, lanes))
+    nodes = np.full(len(tree.axis), bool(every))
+    if not every:
+        _has_open(tree, lanes, nodes)
+    return Opening(lanes, nodes)
 
 
 class Prepared(NamedTuple):
@@ -273,7 +292,7 @@ def search_tree(tree, lane_ids, opening, queries, k, *, metric=L2, shifts=None, 
     found, distances = np.full((len(points), k), -1, np.int64), np.full((len(points), k), np.inf, np.float32)
     stretch, budget = SAFE * (1 + eps) ** 2, np.iinfo(np.int64).max if max_leaves is None else max_leaves
     arguments = tree, lane_ids, *opening, points, order, shifts, metric, stretch, budget, found, distances
-    in_threads(len(points), _nearest, *arguments, at_least=16)
+    in_threads(len(points), _nearest, *arguments, at_least=16, room=lambda: _room(tree, points.shape[1]))
     return found, distances
 
 
@@ -285,9 +304,13 @@ def range_tree(tree, lane_ids, opening, queries, radius, *, metric=L2, shifts=No
     points, order, shifts = _prepare(tree, queries, shifts)
     found, distances, ends = np.empty(0, np.int64), np.empty(0, np.float32), np.zeros(len(points), np.int64)
     arguments = tree, lane_ids, *opening, points, order, shifts, metric, np.float32(radius)
-    in_threads(len(points), _within, *arguments, ends, found, distances, at_least=16)
+
+    def room():
+        return _room(tree, points.shape[1])
+
+    in_threads(len(points), _within, *arguments, ends, found, distances, at_least=16, room=room)
     offsets = np.concatenate([[0], np.cumsum(-ends)])
     found, distances = np.empty(offsets[-1], np.int64), np.empty(offsets[-1], np.float32)
-    in_threads(len(points), _within, *arguments, offsets[1:].copy(), found, distances, at_least=16)
+    in_threads(len(points), _within, *arguments, offsets[1:].copy(), found, distances, at_least=16, room=room)
     by_query = np.lexsort((found, distances, np.repeat(np.arange(len(points)), np.diff(offsets))))
     return offsets, found[by_query], distances[by_query]

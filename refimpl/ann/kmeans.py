@@ -40,28 +40,27 @@ class KMeans(NamedTuple):
 
 def group_by_label(labels, k):
     """A counting sort -> order (n,), starts (k + 1,); label c is at order[starts[c] : starts[c + 1]]."""
-    return _group(labels.astype(np.int64, copy=False), k)
+    order, starts = np.empty(len(labels), np.int64), np.zeros(k + 1, np.int64)
+    _group(labels.astype(np.int64, copy=False), order, starts, np.empty(k, np.int64))
+    return order, starts
 
 
 @kernel
-def _group(labels, k):
-    """Rows sorted by label, stable, and where each label starts: a counting sort."""
-    starts, order, place = np.zeros(k + 1, np.int64), np.empty(len(labels), np.int64), np.empty(k, np.int64)
+def _group(labels, order, starts, place):
+    """OUT order (n,), starts (k + 1,) = 0; place (k,) is room."""
     for label in labels:
         starts[label + 1] += 1
-    for label in range(k):
+    for label in range(len(place)):
         place[label] = starts[label]
         starts[label + 1] += starts[label]
     for row in range(len(labels)):
         order[place[labels[row]]] = row
         place[labels[row]] += 1
-    return order, starts
 
 
 @kernel
-def _means(first, last, x, order, starts, centroids):
-    """OUT centroids[first:last]: the mean of each group; those of empty groups are left as they are."""
-    total = np.empty(x.shape[1])
+def _means(first, last, x, order, starts, centroids, total):
+    """OUT centroids[first:last]: the mean of each group; those of empty groups are left as they are. total (d,)"""
     for c in range(first, last):
         for j in range(x.shape[1]):
             total[j] = 0.0
@@ -105,7 +104,10 @@ def plus_plus(x, k, rng):
 
 
 def _means_of_groups(x, order, starts, centroids):
-    in_threads(len(centroids), _means, x, order, starts, centroids, at_least=-(-8192 * len(centroids) // len(x)))
+    at_least = -(-8192 * len(centroids) // len(x))
+    in_threads(
+        len(centroids), _means, x, order, starts, centroids, at_least=at_least, room=lambda: np.empty(x.shape[1])
+    )
 
 
 def _repair(x, centroids, starts, distances):

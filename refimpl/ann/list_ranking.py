@@ -17,12 +17,22 @@ import numpy as np
 
 from ..kernels import in_threads, inner, kernel
 from ..matrix_product import matrix_product
-from .bits import lowest_bit
+from .bits import note_lanes
 from .byte_shuffle import LANES, block_scores, lanes_up_to
 from .candidates import offer, squared_distance
 from .code_axes import code_axes
 from .codebooks import decode, encode, padded, train_codebooks
-from .fast_scan import in_lanes, make_tables, pack_codes, table_books, threshold, with_some_more
+from .fast_scan import (
+    FEW,
+    count_ranks,
+    in_lanes,
+    make_tables,
+    pack_codes,
+    table_books,
+    table_room,
+    threshold,
+    with_some_more,
+)
 
 WINDOW = 8  # lists that are sorted by distance first, and a few more
 
@@ -60,15 +70,10 @@ def code_centroids(centroids, seed):
 
 
 @kernel
-def _rank_lists(first_query, last_query, packed, biases, books, coded, queries, centroids, found, distances):
+def _rank_lists(first_query, last_query, packed, biases, books, coded, queries, centroids, found, distances, room):
     """OUT found (n, p) = -1, distances = inf: see `rank_lists`."""
-    m, quads, p = len(books), packed.shape[1], found.shape[1]
-    entries, widest, tables = (
-        np.empty((m, 16), np.float32),
-        np.empty(16, np.float32),
-        np.zeros((quads, 8, 16), np.uint8),
-    )
-    scores = np.empty((len(packed), LANES), np.float32)
+    quads, p = packed.shape[1], found.shape[1]
+    entries, widest, tables, scores, squares, rows, lanes = room
     for i in range(first_query, last_query):
         step, offset = make_tables(coded[i], books, entries, widest, tables)
         for block in range(len(packed)):
@@ -77,30 +82,45 @@ def _rank_lists(first_query, last_query, packed, biases, books, coded, queries, 
         past, done, r = np.float32(-np.inf), np.int64(0), np.int64(WINDOW)
         overflown = not -np.inf < offset < np.inf
         while done < p and not overflown:
-            limit, count = threshold(scores, r, with_some_more(r))
+            limit, count = threshold(scores, r, with_some_more(r), lanes)
             last = min(count, p)
-            _sort_window(scores, past, limit, queries[i], centroids, found[i, done:last], distances[i, done:last])
+            window = _window(scores, past, limit, rows)
+            _sort_window(rows[:window], queries[i], centroids, squares, found[i, done:last], distances[i, done:last])
             past, done = limit, last
             if count < r:  # no more scores are finite
                 break
             r = 2 * r + WINDOW
-        for row in range(len(centroids)):  # whose scores are beyond float32
-            if done < p and (overflown or not scores[row // LANES, row % LANES] <= past):
+        row = np.int64(0)
+        while done < p:  # with those whose scores are beyond float32
+            if overflown or not scores[row // LANES, row % LANES] <= past:
                 found[i, done] = row
                 done += 1
+            row += 1
 
 
 @inner
-def _sort_window(scores, past, limit, query, centroids, rows, distances):
-    """The nearest of the centroids whose scores are above `past`, up to `limit`. OUT rows (any,), distances."""
+def _window(scores, past, limit, rows):
+    """The centroids whose scores are above `past`, up to `limit` -> how many. OUT rows (any,)."""
+    count = np.int64(0)
     for slot in range(len(scores)):
-        lanes = lanes_up_to(scores, slot * LANES, limit)
-        while lanes:
-            lane = lowest_bit(lanes)
-            lanes &= lanes - np.uint64(1)
-            if scores[slot, lane] > past:
-                row = slot * LANES + lane
-                offer(distances, rows, squared_distance(query, centroids[row]), row)
+        lanes = lanes_up_to(scores, slot * LANES, limit) & ~lanes_up_to(scores, slot * LANES, past)
+        count = note_lanes(lanes, slot * LANES, rows, count)
+    return count
+
+
+@inner
+def _sort_window(rows, query, centroids, squares, found, distances):
+    """The nearest of the centroids `rows`, ascending. OUT found (any,) = -1, distances = inf; `squares` is room."""
+    slots = -(-len(rows) // LANES)
+    flat = squares[:slots].reshape(slots * LANES)
+    flat[:] = np.inf
+    for c in range(len(rows)):  # all of them first: none waits for the one before
+        flat[c] = squared_distance(query, centroids[rows[c]])
+    _, filled = count_ranks(squares[:slots], rows, found) if slots <= FEW else (np.int64(0), np.int64(0))
+    if filled < len(found):
+        found[:] = -1
+        for c in range(len(rows)):
+            offer(distances, found, flat[c], rows[c])
 
 
 def rank_lists(coded, centroids, queries, p):
@@ -115,5 +135,11 @@ def rank_lists(coded, centroids, queries, p):
     own = padded(matrix_product(queries, coded.axes), len(coded.books))
     found, distances = np.full((len(queries), p), -1, np.int64), np.full((len(queries), p), np.inf, np.float32)
     arguments = coded.packed, coded.biases, coded.books, own, queries, centroids, found, distances
-    in_threads(len(queries), _rank_lists, *arguments, at_least=16)
+
+    def room():
+        scores, squares = np.empty((2, len(coded.packed), LANES), np.float32)
+        rows, lanes = np.empty(scores.size + 1, np.int64), np.empty(LANES, np.float32)
+        return *table_room(len(coded.books), coded.packed.shape[1]), scores, squares, rows, lanes
+
+    in_threads(len(queries), _rank_lists, *arguments, at_least=16, room=room)
     return found

@@ -78,12 +78,14 @@ def make_lists(vectors, labels, n_lists, axes=None):
 
 
 @kernel
-def _score(first_task, last_task, panels, biases, starts, task_list, task_starts, task_at, asking, queries, scores):
+def _score(
+    first_task, last_task, panels, biases, starts, task_list, task_starts, task_at, asking, queries, scores, room
+):
     """Task t: list task_list[t] and the queries asking[task_starts[t] : task_starts[t + 1]], in whole tiles.
 
     OUT scores: panel by panel from task_at[t] on, in each of them COLUMNS for each pair.
     """
-    d, none, block = panels.shape[1], np.zeros(ROWS, np.float32), np.zeros((CHUNK, panels.shape[1]), np.float32)
+    d, (none, block) = panels.shape[1], room
     for t in range(first_task, last_task):
         first, size, at = task_starts[t], task_starts[t + 1] - task_starts[t], task_at[t]
         for i in range(size):  # rows beyond hold those of the task before: their scores are nobody's
@@ -108,33 +110,33 @@ def _score_limit(kth, reach, metric):
 
 @inner
 def _gather(starts, lane_rows, open_rows, filtered, runs, negated, panels):
-    """One query's scores, negated, side by side -> number of panels. OUT negated (any,), panels (any,): which.
+    """One query's scores, negated, side by side -> number of panels. OUT negated (slots, LANES), panels (any,): which.
 
     Infinite in lanes that hold no vector or, if `filtered`, one that is not open; -inf for what is not a number.
     """
-    (probed, places, steps, scores), n = runs, np.int64(0)
+    (probed, places, steps, scores), flat, n = runs, negated.reshape(negated.size), np.int64(0)
     for p in range(len(probed)):
         if probed[p] < 0:
             continue
         at = places[p]
         for panel in range(starts[probed[p]], starts[probed[p] + 1]):
-            own, out = scores[at : at + COLUMNS], negated[n * COLUMNS : (n + 1) * COLUMNS]
+            own, out = scores[at : at + COLUMNS], flat[n * COLUMNS : (n + 1) * COLUMNS]
             for j in range(COLUMNS):
                 out[j] = -own[j] if own[j] == own[j] else np.float32(-np.inf)
             if filtered:
                 for j in range(COLUMNS):
                     row = lane_rows[panel, j]
                     if row < 0 or not open_rows[row]:
-                        negated[n * COLUMNS + j] = np.inf
+                        flat[n * COLUMNS + j] = np.inf
             panels[n] = panel
             n += 1
             at += steps[p]
     for j in range(n * COLUMNS, _slots(n) * LANES):
-        negated[j] = np.inf
+        flat[j] = np.inf
     return n
 
 
-@inner
+@kernel
 def _slots(n):
     """Of LANES scores, for n panels."""
     return -(-n * COLUMNS // LANES)
@@ -172,7 +174,7 @@ def _measure_and_offer(vectors, rows, count, query, metric, exact, ids, found, d
 
 @kernel
 def _select(
-    first, last, starts, lane_rows, probes, pair_at, pair_step, scores, table, asked, filtered, found, distances
+    first, last, starts, lane_rows, probes, pair_at, pair_step, scores, table, asked, filtered, found, distances, room
 ):
     """The k nearest of the pairs of the queries first to last - 1. OUT found (n, k) = -1, distances (n, k) = inf.
 
@@ -181,16 +183,12 @@ def _select(
     offset - (distance, for "l2" half its square) + error.
     """
     (vectors, ids, open_rows), (queries, offsets, errors, metric) = table, asked
-    m, k, most = probes.shape[1], found.shape[1], 0
-    for i in range(first, last):
-        most = max(most, _count_panels(starts, probes[i]))
-    room = _slots(most) * LANES
-    negated, panels, rows = np.empty(room, np.float32), np.empty(most, np.int64), np.empty(room, np.int64)
-    exact = np.empty(FEW, np.float32)
+    m, k = probes.shape[1], found.shape[1]
+    negated, panels, rows, exact, lanes = room
     for i in range(first, last):
         runs = probes[i], pair_at[i * m : (i + 1) * m], pair_step[i * m : (i + 1) * m], scores
         n = _gather(starts, lane_rows, open_rows, filtered, runs, negated, panels)
-        past, _ = threshold(negated[: _slots(n) * LANES].reshape(_slots(n), LANES), k, k)
+        past, _ = threshold(negated[: _slots(n)], k, k, lanes)
         count = _take(negated, n, np.float32(-np.inf), past, panels, lane_rows, vectors, open_rows, rows)
         _measure_and_offer(vectors, rows, count, queries[i], metric, exact, ids, found[i], distances[i])
         limit = -_score_limit(distances[i, -1], (offsets[i], errors[i]), metric)
@@ -205,16 +203,6 @@ def _select(
         _measure_and_offer(vectors, rows, kept, queries[i], metric, exact, ids, found[i], distances[i])
 
 
-@inner
-def _count_panels(starts, probed):
-    """Of the lists probed (any,), -1 for none."""
-    count = 0
-    for list_ in probed:
-        if list_ >= 0:
-            count += starts[list_ + 1] - starts[list_]
-    return count
-
-
 def best_in_lists(lists, table, queries, shifted, probes, k, metric):
     """The k nearest in the probed lists by (distance, id) -> found, distances (n, k), -1 and inf for missing ones.
 
@@ -227,7 +215,16 @@ def best_in_lists(lists, table, queries, shifted, probes, k, metric):
     found, distances = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), np.inf, np.float32)
     projected = project(shifted, lists.axes if lists.axes.shape[1] else None)
     offsets, errors = _offsets(lists, table[0], queries, shifted, metric)
-    filtered = not table[2].all()
+    filtered, n_probes = not table[2].all(), probes.shape[1]
+    most = int(np.sort(np.diff(lists.starts))[-n_probes:].sum())  # panels of the longest lists
+
+    def score_room():
+        return np.zeros(ROWS, np.float32), np.zeros((CHUNK, projected.shape[1]), np.float32)
+
+    def select_room():
+        negated, rows = (np.empty((_slots(most), LANES), dtype) for dtype in (np.float32, np.int64))
+        return negated, np.empty(most, np.int64), rows.ravel(), np.empty(FEW, np.float32), np.empty(LANES, np.float32)
+
     step = max(CHUNK, int(SCORES // max(1, probes.shape[1] * mean_size)))
     for first in range(0, len(queries), step):
         part = slice(first, first + step)
@@ -235,10 +232,10 @@ def best_in_lists(lists, table, queries, shifted, probes, k, metric):
         *tasks, pair_at, pair_step, n_scores = _plan(pairs, group_starts, lists.starts, probes[part].size)
         scores = np.empty(n_scores, np.float32)
         arguments = lists.panels, lists.biases, lists.starts, *tasks, pairs // probes.shape[1], projected[part], scores
-        in_threads(len(tasks[0]), _score, *arguments, at_least=32)
+        in_threads(len(tasks[0]), _score, *arguments, at_least=32, room=score_room)
         asked = queries[part], offsets[part], errors[part], metric
         arguments = lists.starts, lists.lane_rows, probes[part], pair_at, pair_step, scores, table, asked, filtered
-        in_threads(len(asked[0]), _select, *arguments, found[part], distances[part], at_least=16)
+        in_threads(len(asked[0]), _select, *arguments, found[part], distances[part], at_least=16, room=select_room)
     return found, distances
 
 
@@ -252,24 +249,24 @@ def _pairs_by_list(probes, n_lists):
     return there[order], starts
 
 
-@kernel
 def _plan(pairs, group_starts, starts, size):
     """Which pairs share a task, and where their scores go: see `_score` and `_select`.
 
     pairs (any,), numbers below `size`, grouped by list, those of list l at group_starts[l] : group_starts[l + 1]. A
     task has up to CHUNK of them. -> task_list, task_starts, task_at, pair_at, pair_step (size,), number of scores
     """
-    n_lists, n_tasks = len(starts) - 1, 0
-    for one in range(n_lists):
-        n_tasks += -(-(group_starts[one + 1] - group_starts[one]) // CHUNK)
-    task_list, task_at, task_starts = (
-        np.empty(n_tasks, np.int64),
-        np.empty(n_tasks, np.int64),
-        np.empty(n_tasks + 1, np.int64),
-    )
-    pair_at, pair_step = np.empty(size, np.int64), np.empty(size, np.int64)
-    task = at = 0
-    for one in range(n_lists):
+    n_tasks = int((-(-np.diff(group_starts) // CHUNK)).sum())
+    plan = *np.empty((3, n_tasks + 1), np.int64), *np.empty((2, size), np.int64)
+    n_scores = _fill_plan(pairs, group_starts, starts, *plan)
+    task_list, task_starts, task_at, pair_at, pair_step = plan
+    return task_list[:-1], task_starts, task_at[:-1], pair_at, pair_step, n_scores
+
+
+@kernel
+def _fill_plan(pairs, group_starts, starts, task_list, task_starts, task_at, pair_at, pair_step):
+    """OUT all but the first three: see `_plan` -> number of scores."""
+    task = at = np.int64(0)
+    for one in range(len(starts) - 1):
         for first in range(group_starts[one], group_starts[one + 1], CHUNK):
             size = min(CHUNK, group_starts[one + 1] - first)
             step = COLUMNS * ROWS * -(-size // ROWS)  # from a panel to the next
@@ -278,8 +275,8 @@ def _plan(pairs, group_starts, starts, size):
                 pair_at[pairs[first + i]], pair_step[pairs[first + i]] = at + COLUMNS * i, step
             at += step * (starts[one + 1] - starts[one])
             task += 1
-    task_starts[n_tasks] = len(pairs)
-    return task_list, task_starts, task_at, pair_at, pair_step, at
+    task_starts[task] = len(pairs)
+    return at
 
 
 def _offsets(lists, vectors, queries, shifted, metric):

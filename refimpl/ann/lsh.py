@@ -35,7 +35,7 @@ from numba import njit
 from ..kernels import in_threads, inner, kernel
 from ..validation import check_integer, check_number
 from .bits import lowest_bit
-from .candidates import SUMS, met_by_none, offer, squared_distance
+from .candidates import SUMS, offer, squared_distance
 from .index import Index
 from .priority_queue import drop_first, push
 
@@ -105,10 +105,25 @@ def _bucket(base, multipliers, steps, chosen):
     return key, last, valid
 
 
+def _room(n, tables, bits, probes):
+    """For `_search_tables`: marks (n,); the queue, sets of bits and their tables; keys, costs and steps of a query."""
+    waiting = tables + 2 * _most_sets(probes)
+    scores, entries = np.empty(waiting), np.empty(waiting, np.int64)
+    sets, table_of = np.empty(waiting, np.uint64), np.empty(waiting, np.int64)
+    cost, steps = np.empty((tables, 2 * bits)), np.empty((tables, 2 * bits), np.int64)
+    return np.full(n, -1, np.int32), scores, entries, sets, table_of, np.empty(tables, np.uint64), cost, steps
+
+
+@kernel
+def _most_sets(probes):
+    """How many sets of bits a query takes from its queue: those that name no bucket count too."""
+    return 4 * probes + 64
+
+
 @kernel
 def _search_tables(
     first_query, last_query, vectors, ids, open_rows, starts, rows, multipliers, shift, values, costs, queries,
-    probes, found, distances,
+    probes, found, distances, room,
 ):  # fmt: skip
     """OUT found (n, k) = -1, distances (n, k) = inf: the nearest in the `probes` cheapest buckets of all tables.
 
@@ -118,13 +133,7 @@ def _search_tables(
     each, +inf where there is no such value. multipliers (tables, bits) uint64. open_rows (rows of data,) bool.
     """
     tables, bits = multipliers.shape
-    seen = met_by_none(len(vectors))
-    pops = 4 * probes + 64  # sets that name no bucket count too: the queue has room for two successors each
-    room = tables + 2 * pops
-    scores, entries = np.empty(room), np.empty(room, np.int64)
-    sets, table_of = np.empty(room, np.uint64), np.empty(room, np.int64)
-    base = np.empty(tables, np.uint64)
-    cost, steps = np.empty((tables, 2 * bits)), np.empty((tables, 2 * bits), np.int64)
+    pops, (seen, scores, entries, sets, table_of, base, cost, steps) = _most_sets(probes), room
     for i in range(first_query, last_query):
         query, nearest, nearest_ids = queries[i], distances[i], found[i]
         for t in range(tables):
@@ -249,5 +258,9 @@ class LSHIndex(Index):
         probes = int(np.ceil(self.probes / share))
         tables = self._starts, self._rows, self._multipliers, self._key_shift()
         arguments = self._vectors, self._ids, open_rows, *tables, values, costs, queries, probes, found, squared
-        in_threads(len(queries), _search_tables, *arguments, at_least=2)
+        shape = self._multipliers.shape
+        in_threads(
+            len(queries), _search_tables, *arguments, at_least=2,
+            room=lambda: _room(len(self._vectors), *shape, probes),
+        )  # fmt: skip
         return found

@@ -29,12 +29,16 @@ BLOCK = 64 // ROWS * ROWS  # vectors that share a panel: 32 KB of them at d = 12
 FEW = 1 << 24  # pairs of a vector and a centroid for which no axes are looked for
 
 
-@kernel
-def _largest_score(first_block, last_block, x, panels, biases, labels):
-    """OUT labels (n,): the column with the largest bias + x.panel, the smallest among equals. x: whole tiles."""
-    n, d = len(labels), x.shape[1]
+def _score_room():
+    """For `_largest_score`: a tile; zeros; the best scores of a block, one for each lane, and their panels."""
     tile, none = np.empty((ROWS, COLUMNS), np.float32), np.zeros(ROWS, np.float32)
-    best, where = np.empty((BLOCK, COLUMNS), np.float32), np.empty((BLOCK, COLUMNS), np.int32)
+    return tile, none, np.empty((BLOCK, COLUMNS), np.float32), np.empty((BLOCK, COLUMNS), np.int32)
+
+
+@kernel
+def _largest_score(first_block, last_block, x, panels, biases, labels, room):
+    """OUT labels (n,): the column with the largest bias + x.panel, the smallest among equals. x: whole tiles."""
+    n, d, (tile, none, best, where) = len(labels), x.shape[1], room
     for block in range(first_block, last_block):
         first, last = block * BLOCK, min((block + 1) * BLOCK, n)
         for i in range(BLOCK):
@@ -66,13 +70,17 @@ def _limit(square, distance, error, d):
     return np.float32(0.5 * (square - np.float64(distance) * (1.0 + (d + 16) * 2.0**-24)) - error)
 
 
+def _improve_room():
+    """For `_improve`: a tile, and the limits of a block."""
+    return np.empty((ROWS, COLUMNS), np.float32), np.empty(BLOCK, np.float32)
+
+
 @kernel
 def _improve(
-    first_block, last_block, x, centroids, projected, panels, biases, squares, errors, labels, distances
-):  # fmt: skip
+    first_block, last_block, x, centroids, projected, panels, biases, squares, errors, labels, distances, room
+):
     """INOUT labels (n,): a guess, then the nearest centroid. OUT distances (n,): squared, of float32 sums."""
-    n, d = len(x), panels.shape[1]
-    tile, limits = np.empty((ROWS, COLUMNS), np.float32), np.empty(BLOCK, np.float32)
+    n, d, (tile, limits) = len(x), panels.shape[1], room
     for block in range(first_block, last_block):
         first, last = block * BLOCK, min((block + 1) * BLOCK, n)
         for i in range(last - first, BLOCK):
@@ -135,14 +143,15 @@ class Labelling:
         distances = np.empty(len(self.x), np.float32)
         if self.axes is None or labels is None:
             labels = np.empty(len(self.x), np.int32)
-            in_threads(-(-len(labels) // BLOCK), _largest_score, self.projected, panels, biases, labels, at_least=4)
+            arguments = self.projected, panels, biases, labels
+            in_threads(-(-len(labels) // BLOCK), _largest_score, *arguments, at_least=4, room=_score_room)
         if self.axes is None:
             in_threads(len(labels), _squared_distances, self.x, centroids, labels, distances, at_least=8192)
             return labels, distances
         labels, d = labels.copy(), self.x.shape[1]
         errors = rounding_error(np.sqrt(self.squares), np.sqrt(squares.max()), d)
         arguments = self.x, centroids, self.projected, panels, biases, self.squares, errors, labels, distances
-        in_threads(-(-len(labels) // BLOCK), _improve, *arguments, at_least=4)
+        in_threads(-(-len(labels) // BLOCK), _improve, *arguments, at_least=4, room=_improve_room)
         return labels, distances
 
 

@@ -34,8 +34,8 @@ from .byte_shuffle import LANES, MOST_PARTS, lanes_up_to
 from .candidates import squared_distance
 from .codebooks import balanced_axes, decode, encode, padded, train_codebooks
 from .fast_scan import (
-    SLOTS,
     blocks_of,
+    buffers,
     by_first_list,
     cut,
     in_lanes,
@@ -98,12 +98,12 @@ def table_sums(codes, block, table, base, biases, out):
 
 
 @kernel
-def _scan_codes(first, last, block_starts, codes, biases, lane_rows, centroids, books, queries, order, probes, found):
+def _scan_codes(
+    first, last, block_starts, codes, biases, lane_rows, centroids, books, queries, order, probes, found, room
+):
     """`scan_codes` for the queries order[first:last]. OUT found (n, r) = -1."""
     (m, width, size), r = books.shape, found.shape[1]
-    slots = -(-with_some_more(r) // LANES) + SLOTS
-    table = np.empty((m, size), np.float32)
-    scores, rows = np.empty((slots, LANES), np.float32), np.empty((slots, LANES), np.int32)
+    table, scores, rows, lanes, places = room
     for i in order[first:last]:
         query, limit, used = queries[i], np.float32(np.inf), np.int64(0)
         for j in range(m):  # -2 q.c of all entries c at once, coordinate by coordinate: whole vectors
@@ -122,10 +122,10 @@ def _scan_codes(first, last, block_starts, codes, biases, lane_rows, centroids, 
                     for lane in range(LANES):
                         rows[used, lane] = lane_rows[block, lane]
                     used += 1
-                    if used == slots:
-                        limit, kept = cut(scores, rows, used, r, with_some_more(r))
+                    if used == len(scores):
+                        limit, kept = cut(scores, rows, used, r, with_some_more(r), lanes, places)
                         used = -(-kept // LANES)
-        take_best(scores, rows, used, found[i])
+        take_best(scores, rows, used, lanes, places, found[i])
 
 
 def scan_codes(lists, centroids, books, queries, probes, r):
@@ -136,8 +136,12 @@ def scan_codes(lists, centroids, books, queries, probes, r):
     likewise; probes (n, p) lists, -1 for none.
     """
     found = np.full((len(queries), r), -1, np.int64)
-    order = by_first_list(probes, len(centroids))
-    in_threads(len(queries), _scan_codes, *lists, centroids, books, queries, order, probes, found, at_least=4)
+    arguments = *lists, centroids, books, queries, by_first_list(probes, len(centroids)), probes, found
+
+    def room():
+        return np.empty((len(books), books.shape[2]), np.float32), *buffers(r)
+
+    in_threads(len(queries), _scan_codes, *arguments, at_least=4, room=room)
     return found
 
 

@@ -83,11 +83,10 @@ _SIGNS = np.where(np.arange(1 << GROUP) >> np.arange(GROUP)[:, None] & 1, 1, -1)
 
 
 @inner
-def _tables_of(query, dither, signs, largest, tables):
-    """The tables of one query -> step, offset. OUT tables (quads, 8, 16)."""
-    groups, size = dither.shape[0], 1 << GROUP
-    entries, widest = np.empty((groups, size), np.float32), np.zeros(size, np.float32)
-    padded, offset = np.zeros(groups * GROUP, np.float32), np.float32(0)
+def _tables_of(query, dither, signs, largest, tables, room):
+    """The tables of one query -> step, offset. OUT tables (quads, 8, 16). room: see `query_tables`."""
+    groups, size, (entries, widest, padded), offset = dither.shape[0], 1 << GROUP, room, np.float32(0)
+    widest[:] = 0
     for j in range(len(query)):
         padded[j] = query[j]
     for g in range(groups):
@@ -105,9 +104,9 @@ def _tables_of(query, dither, signs, largest, tables):
 
 
 @kernel
-def _fill_tables(first, last, queries, dither, signs, largest, tables, steps, offsets):
+def _fill_tables(first, last, queries, dither, signs, largest, tables, steps, offsets, room):
     for i in range(first, last):
-        steps[i], offsets[i] = _tables_of(queries[i], dither, signs, largest, tables[i])
+        steps[i], offsets[i] = _tables_of(queries[i], dither, signs, largest, tables[i], room)
 
 
 def query_tables(queries, dither):
@@ -121,7 +120,12 @@ def query_tables(queries, dither):
     tables = np.zeros((n, -(-groups // QUAD), 8, 1 << GROUP), np.uint8)
     steps, offsets = np.empty(n, np.float32), np.empty(n, np.float32)
     arguments = queries, dither, _SIGNS, np.float32(largest_entry(groups)), tables, steps, offsets
-    in_threads(n, _fill_tables, *arguments, at_least=64)
+
+    def room():
+        size = 1 << GROUP
+        return np.empty((groups, size), np.float32), np.empty(size, np.float32), np.zeros(groups * GROUP, np.float32)
+
+    in_threads(n, _fill_tables, *arguments, at_least=64, room=room)
     return tables, steps, offsets
 
 

@@ -166,42 +166,33 @@ def _nearest_in_lists(
     return measured
 
 
-@inner
 def _room(starts, k):
-    """Room to work in: bounds and rows as long as the longest list, three times LANES numbers, and k upper bounds."""
-    longest = 0
-    for list_ in range(len(starts) - 1):
-        longest = max(longest, LANES * (starts[list_ + 1] - starts[list_]))
-    lanes = np.zeros((3, LANES), np.float32)
-    return (
-        np.empty(longest, np.float32), np.empty(longest, np.int32), lanes[0], lanes[1], lanes[2],
-        np.empty(k, np.float32),
-    )  # fmt: skip
+    """For `_nearest_in_lists`: bounds and rows of the longest list, three times LANES numbers, k upper bounds; for
+    `_search`: what is nearest, by which row, and its exact distance."""
+    longest = LANES * int(np.diff(starts).max(initial=0))
+    bounds, rows, lanes = np.empty(longest, np.float32), np.empty(longest, np.int32), np.zeros((3, LANES), np.float32)
+    kept = np.empty(k, np.float32), np.empty(k, np.int64), np.empty(k, np.float32)
+    return (bounds, rows, *lanes, np.empty(k, np.float32)), *kept
 
 
 @kernel
 def _search(
     first, last, lists, centers, open_rows, vectors, ids, metric, order, probes, queries, turned, tables, numbers, eps0,
-    found, distances, counts,
+    found, distances, counts, room,
 ):  # fmt: skip
     """OUT found (n, k) = -1, distances = inf: the k nearest, by the distances that index.py defines, and by id.
 
     lists: starts, codes, factors, code_rows; numbers (4, n): step, offset, table error and slack of each query, see
     `_nearest_in_lists`; OUT counts (n,): how many vectors were measured. For the queries order[first:last].
     """
-    k = found.shape[1]
-    room, near, rows, exact = (
-        _room(lists[0], k),
-        np.empty(k, np.float32),
-        np.empty(k, np.int64),
-        np.empty(k, np.float32),
-    )
+    k, (room_in_lists, near, rows, exact) = found.shape[1], room
     for i in order[first:last]:
         for c in range(k):
             near[c], rows[c] = np.inf, -1
         counts[i] = _nearest_in_lists(
             lists, centers, open_rows, probes[i], turned[i], tables[i], numbers[0, i], numbers[1, i], numbers[2, i],
-            numbers[3, i], eps0, vectors, queries[i], near, rows, room,
+            numbers[3, i], eps0, vectors, queries[i], near, rows,
+            room_in_lists,
         )  # fmt: skip
         n_found = np.int64(0)  # a type of its own, if it were a plain 0
         while n_found < k and rows[n_found] >= 0:
@@ -290,6 +281,7 @@ class RaBitQIndex(Index):
                 n, _search, lists, centers, open_rows, vectors, ids, METRICS.index(metric),
                 np.argsort(probes[:, 0], kind="stable"), probes, queries, turned[some], tables[some],
                 numbers[:, some], self.eps0, found, distances, counts, at_least=8,
+                room=lambda: _room(lists[0], k),
             )  # fmt: skip
             return found, distances, counts
 

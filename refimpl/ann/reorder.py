@@ -13,13 +13,11 @@ import numpy as np
 from ..kernels import in_threads, inner, kernel
 from .byte_shuffle import LANES
 from .candidates import measure, offer, squared_distance
-from .fast_scan import count_up_to
+from .fast_scan import FEW, count_ranks
 from .gather import ask_for
 from .index import METRICS, Index
 
-AHEAD = 4  # rows asked for before they are measured
-FEW = 2  # slots of squares, each compared with all
-LARGEST = np.float32(np.finfo(np.float32).max)
+AHEAD = 8  # rows asked for before they are measured
 
 
 @inner
@@ -39,11 +37,16 @@ def _offer_row(squares, rows, ids, square, row):
 
 
 @inner
+def _ask_for_first(vectors, rows):
+    """For the AHEAD first of the rows, which `_measure_all` expects to be on their way."""
+    for c in range(min(AHEAD, len(rows))):
+        ask_for(vectors, max(rows[c], 0))
+
+
+@inner
 def _measure_all(vectors, rows, query, squares):
     """OUT squares (slots, LANES): those of the distances of vectors[rows], inf for rows < 0 and beyond them."""
-    m, flat = len(rows), squares.ravel()
-    for c in range(min(AHEAD, m)):
-        ask_for(vectors, max(rows[c], 0))
+    m, flat = len(rows), squares.reshape(squares.size)
     for c in range(m):
         if c + AHEAD < m:
             ask_for(vectors, max(rows[c + AHEAD], 0))
@@ -51,24 +54,9 @@ def _measure_all(vectors, rows, query, squares):
 
 
 @inner
-def _count_ranks(squares, rows, near_rows):
-    """Put each of `rows` where as many squares are less as it says: no branch to be guessed. INOUT near_rows (k,) = -1.
-
-    Returns how many squares are finite. Equal ones, those of a row that comes twice among them, come to the same
-    place, and leave an empty one before it.
-    """
-    flat, finite = squares.ravel(), count_up_to(squares, LARGEST)
-    for c in range(len(rows)):
-        at = count_up_to(squares, flat[c]) - 1
-        if at < len(near_rows) and flat[c] < np.inf:
-            near_rows[at] = rows[c]
-    return finite
-
-
-@inner
 def _offer_all(squares, rows, ids, near, near_rows):
     """The same with any squares, row by row. OUT near, near_rows (k,)."""
-    flat = squares.ravel()
+    flat = squares.reshape(squares.size)
     for c in range(len(near)):
         near[c], near_rows[c] = np.inf, -1
     for c in range(len(rows)):
@@ -77,16 +65,20 @@ def _offer_all(squares, rows, ids, near, near_rows):
 
 
 @kernel
-def _reorder(first, last, vectors, rows, ids, queries, metric, order, found, distances):
+def _reorder(first, last, vectors, rows, ids, queries, metric, order, found, distances, room):
     """`reorder` for the queries order[first:last]. OUT found (n, k) = -1, distances (n, k) = inf."""
-    k, slots = found.shape[1], -(-rows.shape[1] // LANES)
-    near, near_rows = np.empty(k, np.float32), np.empty(k, np.int64)
-    exact, squares = np.empty(k, np.float32), np.full((slots, LANES), np.inf, np.float32)
-    for i in order[first:last]:
+    squares, near, near_rows, exact = room
+    k, slots = found.shape[1], len(squares)
+    if first < last:
+        _ask_for_first(vectors, rows[order[first]])
+    for turn in range(first, last):
+        i = order[turn]
         _measure_all(vectors, rows[i], queries[i], squares)
+        if turn + 1 < last:  # they arrive while this query's are ranked
+            _ask_for_first(vectors, rows[order[turn + 1]])
         near_rows[:] = -1
-        finite = _count_ranks(squares, rows[i], near_rows) if slots <= FEW else -1
-        if finite < 0 or (near_rows[: min(k, finite)] < 0).any():
+        finite, filled = count_ranks(squares, rows[i], near_rows) if slots <= FEW else (np.int64(k), np.int64(0))
+        if filled < min(k, finite):
             _offer_all(squares, rows[i], ids, near, near_rows)
         kept = np.int64(0)  # a type of its own, if it were a plain 0
         while kept < k and near_rows[kept] >= 0:
@@ -106,7 +98,12 @@ def reorder(vectors, rows, ids, queries, metric, k, order=None, chunk=16):
     found, distances = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), np.inf, np.float32)
     order = np.arange(len(queries)) if order is None else order
     arguments = vectors, rows, ids, queries, METRICS.index(metric), order, found, distances
-    in_threads(len(queries), _reorder, *arguments, at_least=chunk)
+
+    def room():
+        squares = np.full((-(-rows.shape[1] // LANES), LANES), np.inf, np.float32)
+        return squares, np.empty(k, np.float32), np.empty(k, np.int64), np.empty(k, np.float32)
+
+    in_threads(len(queries), _reorder, *arguments, at_least=chunk, room=room)
     return found, distances
 
 

@@ -32,7 +32,7 @@ from numba import get_num_threads
 
 from ..kernels import in_threads, inner, kernel
 from ..validation import check_integer
-from .candidates import dot, met_by_none, offer, squared_distance
+from .candidates import dot, offer, squared_distance
 from .index import Index
 from .priority_queue import drop_first, push
 
@@ -109,11 +109,15 @@ def _halve(values, rows, start, middle, end):
             break
 
 
+def growing_room(n):
+    """For `_grow_trees`: the state of its random numbers, and a value of each vector."""
+    return np.empty(1, np.uint64), np.empty(n, np.float32)
+
+
 @kernel
-def _grow_trees(first, last, vectors, seeds, normals, offsets, leaves):
+def _grow_trees(first, last, vectors, seeds, normals, offsets, leaves, room):
     """The trees first to last - 1. OUT normals, offsets, leaves: their shapes, and so the levels, are the caller's."""
-    n, cuts = len(vectors), normals.shape[1]
-    state, values = np.empty(1, np.uint64), np.empty(n, np.float32)
+    n, cuts, (state, values) = len(vectors), normals.shape[1], room
     for t in range(first, last):
         rows, state[0] = leaves[t], seeds[t]
         for i in range(n):
@@ -135,7 +139,7 @@ def _grow_trees(first, last, vectors, seeds, normals, offsets, leaves):
 
 @kernel
 def _search_forest(
-    first, last, vectors, ids, open_rows, normals, offsets, leaves, queries, slack, max_leaves, found, distances
+    first, last, vectors, ids, open_rows, normals, offsets, leaves, queries, slack, max_leaves, found, distances, room
 ):
     """OUT found (n, k) = -1, distances (n, k) = inf, squared; for the queries first to last - 1.
 
@@ -143,9 +147,7 @@ def _search_forest(
     """
     trees, cuts, _ = normals.shape
     nodes = 2 * cuts + 1
-    n = leaves.shape[1]
-    bounds, waiting = np.empty(trees * (cuts + 1), np.float32), np.empty(trees * (cuts + 1), np.int64)
-    seen = met_by_none(n)
+    n, (bounds, waiting, seen) = leaves.shape[1], room
     for i in range(first, last):
         query, nearest, nearest_ids = queries[i], distances[i], found[i]
         size, visited = trees, 0
@@ -211,7 +213,7 @@ class RPForestIndex(Index):
         for first in range(0, self.trees, at_once):
             some = slice(first, first + at_once)
             own = seeds[some], self._normals[some], self._offsets[some], self._leaves[some]
-            in_threads(len(own[0]), _grow_trees, self._vectors, *own, at_least=1)
+            in_threads(len(own[0]), _grow_trees, self._vectors, *own, at_least=1, room=lambda: growing_room(n))
             self._report(min(1.0, (first + at_once) / self.trees))
 
     def _scan_limit(self):
@@ -227,7 +229,12 @@ class RPForestIndex(Index):
         budget = np.iinfo(np.int64).max if self.max_leaves is None else int(np.ceil(self.max_leaves / share))
         forest = self._normals, self._offsets, self._leaves
         arguments = self._vectors, self._ids, open_rows, *forest, queries, slack, budget, found, squared
-        in_threads(len(queries), _search_forest, *arguments, at_least=4)
+        waiting = self.trees * (self._offsets.shape[1] + 1)
+
+        def room():
+            return np.empty(waiting, np.float32), np.empty(waiting, np.int64), np.full(self._built, -1, np.int32)
+
+        in_threads(len(queries), _search_forest, *arguments, at_least=4, room=room)
         return found
 
 

@@ -7,9 +7,11 @@ from hypothesis import strategies as st
 from numba import njit
 
 from refimpl.ann import ExactIndex, IVFPQIndex, knn_recall
+from refimpl.ann.bits import note_lanes
 from refimpl.ann.byte_shuffle import LANES, LARGEST, MOST_PARTS, make_block_scores, plain_block_scores
 from refimpl.ann.codebooks import decode, encode, train_codebooks
 from refimpl.ann.fast_scan import (
+    count_ranks,
     cut,
     in_lanes,
     make_tables,
@@ -104,7 +106,8 @@ def test_cutting_keeps_the_best_and_few_more(data):
         scores = np.maximum(scores, scores.max() / 2) - (np.arange(scores.size) % 37 == 36).reshape(scores.shape)
     most = data.draw(st.sampled_from([r, with_some_more(r)]))
     before, rows = scores.copy(), np.arange(scores.size, dtype=np.int32).reshape(scores.shape)
-    limit, kept = cut(scores, rows, used, r, most)
+    room = np.empty(LANES, np.float32), np.empty(scores.size + 1, np.int64)
+    limit, kept = cut(scores, rows, used, r, most, *room)
     old, finite = before[:used].ravel(), np.isfinite(before[:used]).sum()
     best = np.sort(old)
     assert min(r, finite) <= kept <= min(most, finite)
@@ -114,6 +117,50 @@ def test_cutting_keeps_the_best_and_few_more(data):
     assert np.isinf(scores.ravel()[kept : -(-kept // LANES) * LANES]).all()
     if kept:
         assert limit >= best[kept - 1]
+
+
+@njit
+def _places(masks, places):
+    """`note_lanes` of one word after the other."""
+    count = np.int64(0)
+    for i in range(len(masks)):
+        count = note_lanes(masks[i], 64 * i, places, count)
+    return count
+
+
+@given(st.lists(st.integers(0, 2**63 - 1) | st.just(0) | st.integers(0, 62).map(lambda i: 1 << i), max_size=9))
+def test_lanes_are_noted_in_order(words):
+    places = np.full(64 * len(words) + 1, -7)
+    count = _places(np.array(words, np.uint64), places)
+    expected = [64 * i + lane for i, word in enumerate(words) for lane in range(64) if word >> lane & 1]
+    assert places[:count].tolist() == expected
+    assert (places[count + 1 :] == -7).all()
+
+
+@njit
+def _ranks(scores, rows, best):
+    return count_ranks(scores, rows, best)
+
+
+@given(
+    m=st.integers(0, 2 * LANES), k=st.integers(1, 70), distinct=st.sampled_from([2, 20, 10**6]), seed=st.integers(0, 99)
+)
+def test_ranks_are_a_sort_where_no_scores_tie(m, k, distinct, seed):
+    rng = np.random.default_rng(seed)
+    scores, rows, best = np.full((2, LANES), np.inf, np.float32), rng.permutation(1000)[:m], np.full(k, -1)
+    own = rng.integers(0, distinct, m).astype(np.float32)
+    own[rng.random(m) < 0.2] = np.inf
+    scores.ravel()[:m] = own
+    finite, filled = _ranks(scores, rows, best)
+    assert finite == np.isfinite(own).sum() and filled == (best >= 0).sum()
+    order = np.argsort(own, kind="stable")
+    order = order[np.isfinite(own[order])][:k]
+    if len(set(own[np.isfinite(own)])) == finite:
+        assert best[: len(order)].tolist() == rows[order].tolist()
+        assert filled == min(k, finite)
+    for place, row in enumerate(best):  # each that has a place has it by its score
+        if row >= 0:
+            assert (own[np.isfinite(own)] <= own[rows == row]).sum() - 1 == place
 
 
 @given(

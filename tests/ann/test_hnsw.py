@@ -143,7 +143,9 @@ def test_links_with_room_keep_what_they_had(n, width, seed):
     had, more = others[: rng.integers(0, width + 1)], others[width : width + 1 + rng.integers(0, width)]
     table = np.full((n, width), -1, np.int32)
     table[n - 1, : len(had)] = had
-    _link_back(0, 1, points, table, np.arange(n), 0, np.array([n - 1]), np.array([0, len(more)]), more.astype(np.int32))
+    room = np.empty(len(table) + len(more), np.float32), np.empty(len(table) + len(more), np.int32)
+    starts = np.array([0, len(more)])
+    _link_back(0, 1, points, table, np.arange(n), 0, np.array([n - 1]), starts, more.astype(np.int32), room)
     both = np.concatenate([had, more])
     if len(both) <= width:
         assert table[n - 1].tolist() == [*both, *[-1] * (width - len(both))]

@@ -1,5 +1,6 @@
 """IVF-Flat: the answer is a sort of what lies in the probed lists, ties at the k-th place included."""
 
+import math
 from unittest import mock
 
 import numpy as np
@@ -149,6 +150,49 @@ def test_measured_distances_are_those_of_the_definition(count, d, metric, seed):
     expected = by_definition(vectors[rows], query[None], METRICS[metric])[0]
     np.testing.assert_array_equal(out[:count], expected[:count])
     assert (out[count:] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("metric", "first", "many", "last"),
+    [
+        ("l2", [1, 2.0**-12, 2.0**-12, 2.0**-24], 2.0**-27, []),  # these numbers squared
+        ("cosine", [1, 2.0**-12], 2.0**-27, []),
+        ("ip", [1, 2.0**-24], 2.0**-54, []),
+        ("ip", [2.0**20], 2.0**-34, [-(2.0**20), 1, 2.0**-24]),
+    ],
+)
+@given(more=st.integers(40, 200))
+def test_measured_distances_are_those_of_the_definition_where_the_order_of_the_sum_matters(
+    metric, first, many, last, more
+):
+    """`first` and `last` put the distance halfway between two float32. The many small terms are lost one after the
+    other, and lift it when they are added to each other first."""
+    x, out = np.float32([[*first, *[many] * more, *last]]), np.zeros(1, np.float32)
+    q = np.full(x.shape[1], -1 if metric == "ip" else 0, np.float32)
+    expected = by_definition(x, q[None], metric)[0]
+    exact = math.fsum(x[0].astype(np.float64) ** (1 if metric == "ip" else 2))
+    assert np.float32({"l2": np.sqrt(exact), "cosine": exact / 2, "ip": exact}[metric]) != expected
+    measure(x, np.array([0]), np.int64(1), q, METRICS.index(metric), out)
+    np.testing.assert_array_equal(out, expected)
+
+
+@given(st.integers(1, 40), st.integers(0, 2), st.integers(-120, 120), st.integers(-120, 120), st.integers(0, 99))
+def test_measured_distances_of_large_and_small_vectors_and_of_zeros(d, metric, x_size, q_size, seed):
+    rng = np.random.default_rng(seed)
+    vectors = (rng.integers(-3, 4, (9, d)) * 2.0**x_size).astype(np.float32)
+    query, out = (rng.integers(-3, 4, d) * 2.0**q_size).astype(np.float32), np.zeros(9, np.float32)
+    measure(vectors, np.arange(9), np.int64(9), query, metric, out)
+    with np.errstate(over="ignore"):
+        expected = by_definition(vectors, query[None], METRICS[metric])[0]
+    np.testing.assert_array_equal(out, expected)
+    np.testing.assert_array_equal(np.signbit(out), np.signbit(expected))
+
+
+def test_a_distance_of_zero_has_the_sign_of_the_definition():
+    """The terms cancel, and what rounding could have left of them is beyond float32 on either side."""
+    x, q, out = 2.0**-100 * np.float32([[1, -1]]), 2.0**-100 * np.ones(2, np.float32), np.ones(1, np.float32)
+    measure(x.astype(np.float32), np.array([0]), np.int64(1), q.astype(np.float32), METRICS.index("ip"), out)
+    assert out[0] == 0 and not np.signbit(out[0])
 
 
 def test_centroids_lie_where_the_vectors_are():
