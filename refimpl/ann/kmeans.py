@@ -23,10 +23,13 @@ import numpy as np
 from ..kernels import in_threads, kernel
 from ..validation import check_array, check_integer, check_number
 from .candidates import squared_distance
+from .gather import ask_for
 from .index import thread_count
 from .nearest_centroid import Labelling, assign
 
 __all__ = ["KMeans", "assign", "group_by_label", "kmeans", "mini_batch_kmeans", "plus_plus"]
+
+AHEAD = 8  # vectors asked for before they are added up: those of a group lie anywhere
 
 
 class KMeans(NamedTuple):
@@ -65,6 +68,7 @@ def _means(first, last, x, order, starts, centroids, total):
         for j in range(x.shape[1]):
             total[j] = 0.0
         for at in range(starts[c], starts[c + 1]):
+            ask_for(x, order[min(at + AHEAD, len(order) - 1)])
             for j in range(x.shape[1]):
                 total[j] += x[order[at], j]
         if starts[c + 1] > starts[c]:
@@ -137,8 +141,7 @@ def kmeans(
     max_iter, tol = check_integer(max_iter, "max_iter", minimum=0), check_number(tol, "tol", minimum=0)
     with thread_count(threads):
         x, centroids, scale = _start(x, k, init, check_integer(seed, "seed", minimum=0))
-        least_move = tol * float(x.var(0, dtype=np.float64).mean())
-        return _unscaled(_lloyd(x, centroids, max_iter, least_move, spherical, progress), scale)
+        return _unscaled(_lloyd(x, centroids, max_iter, tol, spherical, progress), scale)
 
 
 def _start(x, k, init, seed):
@@ -180,12 +183,13 @@ def _unscaled(found, scale):
     )
 
 
-def _lloyd(x, centroids, max_iter, least_move, spherical, progress):
+def _lloyd(x, centroids, max_iter, tol, spherical, progress):
     """Assigns and averages until nothing changes, moves little enough, or `max_iter` is reached."""
     if spherical:
         centroids = _unit(centroids)
     vectors, n_iter, settled = Labelling(x, centroids), 0, False
     labels, distances = vectors.nearest(centroids)
+    least_move = tol * vectors.mean_variance() if tol else 0.0
     while n_iter < max_iter and not settled:
         order, starts = group_by_label(labels, len(centroids))
         before = centroids.copy()

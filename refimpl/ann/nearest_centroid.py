@@ -132,6 +132,11 @@ class Labelling:
         self.squares = squared_lengths(shifted)
         self.projected = whole_tiles(project(shifted, self.axes))
 
+    def mean_variance(self):
+        """Of the coordinates of x: the mean |x - c|^2 less |mean - c|^2, over d; c, the center, is near the mean."""
+        mean = self.x.mean(0, dtype=np.float64) - self.center
+        return float(self.squares.mean() - mean @ mean) / self.x.shape[1]
+
     def nearest(self, centroids, labels=None):
         """Labels (n,) int32 of the nearest centroids (k, d), the smallest among equals, and squared distances (n,).
 

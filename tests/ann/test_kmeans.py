@@ -206,3 +206,11 @@ def test_bad_arguments_are_named():
     ]:
         with pytest.raises(ValueError, match=f"^{name}: expected"):
             call()
+
+
+@given(n=st.integers(1, 60), d=st.integers(1, 5), far=st.sampled_from([0, 1e3]), seed=st.integers(0, 99))
+def test_the_variance_that_ends_it_is_that_of_the_vectors(n, d, far, seed):
+    rng = np.random.default_rng(seed)
+    x = (rng.standard_normal((n, d)) * rng.random(d) + far).astype(np.float32)
+    found = Labelling(x, x[rng.integers(0, n, 3)]).mean_variance()
+    np.testing.assert_allclose(found, x.var(0, dtype=np.float64).mean(), rtol=1e-4, atol=1e-12 * (1 + far**2))
