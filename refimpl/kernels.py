@@ -41,7 +41,10 @@ def in_threads(n, kernel, *args, at_least=1024, room=None):
     All of them have ended when it returns, or raises what one of them raised.
     """
     own = tuple if room is None else lambda: (room(),)
-    n_threads = max(1, min(n // at_least, numba.get_num_threads()))
+    if n < 2 * at_least:  # at once: a single query has several such loops, and asking for the threads takes its time
+        kernel(0, n, *args, *own())
+        return
+    n_threads = min(n // at_least, numba.get_num_threads())
     edges, others = [n * i // n_threads for i in range(n_threads + 1)], []
     if n_threads > 1:
         workers = _workers(os.getpid())

@@ -146,7 +146,7 @@ class Index:
                    `done` / `total` is about the share of the work. An exception that it raises ends the fit, and
                    leaves an index that is not fitted.
         """
-        vectors = check_array(vectors, "vectors", ndim=2, finite=True)
+        vectors = check_array(vectors, "vectors", ndim=2)
         if vectors.shape[1] < 1:
             raise ValueError(f"vectors: expected at least one column, got shape {vectors.shape}")
         stored, norms = self._normal_form(vectors, "vectors")
@@ -163,7 +163,7 @@ class Index:
         Every so often this builds the structure anew: then `threads` and `progress` are those of `fit`.
         """
         self._check_fitted()
-        vectors = check_array(vectors, "vectors", shape=(None, self._dimension), finite=True)
+        vectors = check_array(vectors, "vectors", shape=(None, self._dimension))
         stored, norms = self._normal_form(vectors, "vectors")
         ids = self._new_ids(ids, len(vectors), self.ids)
         regrown = self._append(stored, ids, norms)
@@ -243,7 +243,7 @@ class Index:
     def _check_search(self, queries, allow):
         """The queries in the stored form, and the rows that may be found."""
         self._check_fitted()
-        queries = check_array(queries, "queries", shape=(None, self._dimension), finite=True)
+        queries = check_array(queries, "queries", shape=(None, self._dimension))
         queries, _ = self._normal_form(queries, "queries")
         if self.metric == "ip":
             queries = np.concatenate([queries, np.zeros((len(queries), 1), np.float32)], 1)
@@ -282,12 +282,13 @@ class Index:
         return ids
 
     def _normal_form(self, vectors, name):
-        """float32 vectors, of unit length for "cosine", and their norms (not for "l2")."""
+        """float32 vectors, of unit length for "cosine", and their norms (not for "l2"); ValueError if not finite."""
         with np.errstate(over="ignore"):
             stored = np.ascontiguousarray(vectors, np.float32)
-        if not np.isfinite(stored).all():
-            raise ValueError(f"{name}: expected values within float32, got {np.abs(vectors).max()}")
         largest = float(max(stored.max(initial=0), -stored.min(initial=0)))
+        if not np.isfinite(largest):
+            check_array(vectors, name, finite=True)
+            raise ValueError(f"{name}: expected values within float32, got {np.abs(vectors).max()}")
         if self.metric != "cosine" and largest * np.sqrt(stored.shape[1]) > LONGEST:
             raise ValueError(f"{name}: expected values up to {LONGEST:.3g} / sqrt(d) for {self.metric}, got {largest}")
         norms = np.zeros(0) if self.metric == "l2" else np.sqrt((stored.astype(np.float64) ** 2).sum(1))
