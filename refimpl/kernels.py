@@ -26,6 +26,9 @@ kernel = njit(cache=True, nogil=True, no_cfunc_wrapper=True, _nrt=False)
 #: for what only other kernels call: without the code that takes the arguments out of Python's objects, too
 inner = njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
 
+#: for what one other kernel calls: becomes a part of its text, and is compiled once with it instead of twice
+inlined = njit(cache=True, inline="always", no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+
 
 @functools.cache
 def _workers(process):

@@ -13,7 +13,7 @@ BLOCK_K steps at a time, so that its part of B (128 KiB in float32) and of A (64
 
 import numpy as np
 
-from .kernels import in_threads, inner, kernel
+from .kernels import in_threads, inlined, kernel
 from .microkernel import ROWS, columns_of, pack_panels, tile_product
 
 BLOCK_ROWS = -(-64 // ROWS) * ROWS
@@ -48,7 +48,7 @@ def matrix_product(a, b, panels=None):
     return np.ascontiguousarray(c[:m, :n])
 
 
-@inner
+@inlined
 def _task(task, a, a_row, a_step, edge, whole, panels, c):
     """Fill the block of c that belongs to `task`: blocks are counted along the columns first."""
     n_panels, k, columns = panels.shape

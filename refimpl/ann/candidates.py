@@ -7,7 +7,7 @@ for choosing k among the candidates. The distances of those k are recomputed bef
 import numpy as np
 from numba import njit
 
-from ..kernels import inner, kernel
+from ..kernels import inlined, inner, kernel
 
 SUMS = {"reassoc", "contract", "nsz"}  # sums may be reordered; infinities stay what they are
 
@@ -60,7 +60,7 @@ def _product(x, q):
     return total, size
 
 
-@inner
+@inlined
 def _in_order(x, q, metric):
     """The sum that index.py defines: float64, over j in order. Each addition waits for the one before."""
     total = np.float64(0)
@@ -73,7 +73,7 @@ def _in_order(x, q, metric):
     return total
 
 
-@inner
+@inlined
 def _certain(x, q, metric):
     """The distance of x and q, as index.py defines it, to the last bit; NaN if the order of the sum may matter.
 

@@ -33,7 +33,7 @@ the second-level cache.
 
 import numpy as np
 
-from ..kernels import in_threads, inner, kernel
+from ..kernels import in_threads, inlined, inner, kernel
 from .bits import count_bits, note_lanes
 from .byte_shuffle import LANES, LARGEST, QUAD, block_scores, lanes_up_to, part_bytes, part_entries
 from .candidates import squared_distance
@@ -142,7 +142,7 @@ def count_ranks(scores, rows, best):
     return finite, filled
 
 
-@inner
+@inlined
 def _ends(scores, r, lanes):
     """The least score, and one that at least r are up to, or all finite ones, of scores (slots, LANES).
 
@@ -246,7 +246,7 @@ def table_room(m, quads):
     return np.empty((m, 16), np.float32), np.empty(16, np.float32), np.zeros((quads, 8, 16), np.uint8)
 
 
-@inner
+@inlined
 def _scan_query(block_starts, packed, biases, lane_rows, centroids, books, query, coded, probes, room, found):
     """One query. OUT found (r,) = -1. room = `table_room` and `buffers`."""
     entries, widest, tables, scores, rows, lanes, places = room

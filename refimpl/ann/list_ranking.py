@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..kernels import in_threads, inner, kernel
+from ..kernels import in_threads, inlined, kernel
 from ..matrix_product import matrix_product
 from .bits import note_lanes
 from .byte_shuffle import LANES, block_scores, lanes_up_to
@@ -98,7 +98,7 @@ def _rank_lists(first_query, last_query, packed, biases, books, coded, queries, 
             row += 1
 
 
-@inner
+@inlined
 def _window(scores, past, limit, rows):
     """The centroids whose scores are above `past`, up to `limit` -> how many. OUT rows (any,)."""
     count = np.int64(0)
@@ -108,7 +108,7 @@ def _window(scores, past, limit, rows):
     return count
 
 
-@inner
+@inlined
 def _sort_window(rows, query, centroids, squares, found, distances):
     """The nearest of the centroids `rows`, ascending. OUT found (any,) = -1, distances = inf; `squares` is room."""
     slots = -(-len(rows) // LANES)

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..kernels import in_threads, inner, kernel
+from ..kernels import in_threads, inlined, inner, kernel
 from ..microkernel import COLUMNS, ROWS, pack_panels, tile_product
 from .bits import lowest_bit
 from .byte_shuffle import LANES, lanes_up_to
@@ -108,7 +108,7 @@ def _score_limit(kth, reach, metric):
     return np.float32(offset - (0.5 * distance * distance if metric == L2 else distance) - error)
 
 
-@inner
+@inlined
 def _gather(starts, lane_rows, open_rows, filtered, runs, negated, panels):
     """One query's scores, negated, side by side -> number of panels. OUT negated (slots, LANES), panels (any,): which.
 
