@@ -203,9 +203,11 @@ class Index:
         k = check_integer(k, "k", minimum=1)
         queries, open_rows = self._check_search(queries, allow)
         k_found = min(k, max(1, len(self) if open_rows is self._live else np.count_nonzero(open_rows)))
-        ids, distances = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), np.inf, np.float32)
-        if len(queries):
-            with thread_count(threads):
+        with thread_count(threads):
+            if k_found == k and len(queries):
+                return Neighbors(*self._nearest(queries, k, open_rows))
+            ids, distances = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), np.inf, np.float32)
+            if len(queries):
                 ids[:, :k_found], distances[:, :k_found] = self._nearest(queries, k_found, open_rows)
         return Neighbors(ids, distances)
 

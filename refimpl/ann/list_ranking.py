@@ -123,16 +123,17 @@ def _sort_window(rows, query, centroids, squares, found, distances):
             offer(distances, found, flat[c], rows[c])
 
 
-def rank_lists(coded, centroids, queries, p):
+def rank_lists(coded, centroids, queries, p, own=None):
     """The lists to look into, nearest first -> (n, p) int64, p <= L; a larger p only appends.
 
-    coded: CodedCentroids of centroids (L, d); queries (n, d). WINDOW and a few more of the best codes, sorted by
-    (distance, list); if p is larger, then the next 2 WINDOW, 4 WINDOW and so on. Of the last window the nearest. Lists
-    whose scores are beyond float32 come last, in order.
+    coded: CodedCentroids of centroids (L, d); queries (n, d); own (n, any): these along coded.axes, if at hand.
+
+    WINDOW and a few more of the best codes, sorted by (distance, list); if p is larger, then the next 2 WINDOW,
+    4 WINDOW and so on. Of the last window the nearest. Lists whose scores are beyond float32 come last, in order.
     """
     if len(centroids) == 1:
         return np.zeros((len(queries), p), np.int64)
-    own = padded(matrix_product(queries, coded.axes), len(coded.books))
+    own = padded(matrix_product(queries, coded.axes) if own is None else own, len(coded.books))
     found, distances = np.full((len(queries), p), -1, np.int64), np.full((len(queries), p), np.inf, np.float32)
     arguments = coded.packed, coded.biases, coded.books, own, queries, centroids, found, distances
 

@@ -216,7 +216,7 @@ def best_in_lists(lists, table, queries, shifted, probes, k, metric):
     projected = project(shifted, lists.axes if lists.axes.shape[1] else None)
     offsets, errors = _offsets(lists, table[0], queries, shifted, metric)
     filtered, n_probes = not table[2].all(), probes.shape[1]
-    most = int(np.sort(np.diff(lists.starts))[-n_probes:].sum())  # panels of the longest lists
+    most = min(n_probes * int((lists.starts[1:] - lists.starts[:-1]).max()), len(lists.panels))  # panels of a query
 
     def score_room():
         return np.zeros(ROWS, np.float32), np.zeros((CHUNK, projected.shape[1]), np.float32)

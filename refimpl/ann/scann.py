@@ -24,6 +24,7 @@ Layout in memory: fast_scan.py, twice: the vectors' codes in L lists, and the ce
 import numpy as np
 
 from ..matrix_product import matrix_product
+from ..microkernel import columns_of, pack_panels
 from ..validation import check_integer, check_number
 from .anisotropic import anisotropic_codes, anisotropic_eta, directions, train_anisotropic
 from .byte_shuffle import MOST_PARTS
@@ -128,6 +129,8 @@ class ScaNNIndex(ReorderedIndex):
         self._books = table_books(self._codebooks)
         self._coded_lists = CodedCentroids(*(getattr(self, name) for name in LIST_CODES))
         self._listed = listed_rows(self._starts, self._code_rows, self._live)
+        axes = np.concatenate([self._axes, self._coded_lists.axes], 1)  # one product for both codes
+        self._both_axes = axes, pack_panels(axes, columns_of(axes.dtype))
 
     def _scan_limit(self):
         return max(self.rerank, list_scan_limit(self._built, self.probes, len(self._centroids), COST))
@@ -135,14 +138,15 @@ class ScaNNIndex(ReorderedIndex):
     def _rows(self, queries, k, open_rows):
         """Rows of the best `rerank` approximate scores, both copies of a row counted; more lists if too few."""
         shifted = queries - self._center
-        coded = padded(matrix_product(shifted, self._axes), len(self._codebooks))
+        along, width = matrix_product(shifted, *self._both_axes), self._axes.shape[1]
+        coded, along = padded(along[:, :width], len(self._codebooks)), along[:, width:]
         lists = self._starts, self._codes, open_biases(self._biases, self._code_rows, open_rows), self._code_rows
         twice = self.spill is not None and len(self._centroids) > 1
         copies = 2 if twice else 1  # of a row among the candidates, at most
         kept = copies * min(max(k, self.rerank), max(k, self._built))
 
         def rank(some, m):
-            return rank_lists(self._coded_lists, self._centroids, shifted[some], m)
+            return rank_lists(self._coded_lists, self._centroids, shifted[some], m, along[some])
 
         probes = choose_lists(rank, len(queries), self.probes, self._listed, open_rows, copies * k)
         return scan_lists(lists, self._centroids, self._books, shifted, coded, probes, kept)
