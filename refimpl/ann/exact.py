@@ -19,7 +19,7 @@ import numpy as np
 from ..kernels import in_threads, inner, kernel
 from ..microkernel import COLUMNS, ROWS, tile_product
 from ..validation import check_number
-from .candidates import is_beyond, offer
+from .candidates import exact_distance, is_beyond, offer
 from .index import METRICS, Index, thread_count
 from .panels import pack_vectors, rounding_error, squared_lengths, whole_tiles
 from .principal import FEW, choose_axes, project, split_sample
@@ -30,18 +30,6 @@ SEGMENTS = 8  # of the database, if there are only a few blocks of queries
 RANKED_AT_A_TIME = 1 << 22  # distances that `rank_all` holds: 16 MB of them
 
 IP = METRICS.index("ip")
-
-
-@inner
-def exact_distance(x, q, metric):
-    """The distance as index.py defines it: summed in float64, in order. metric: 0 l2, 1 cosine, 2 ip."""
-    total = 0.0
-    for j in range(len(q)):
-        a, b = np.float64(x[j]), np.float64(q[j])
-        total += (a - b) * (a - b) if metric < 2 else -a * b
-    if metric == 0:
-        return np.float32(np.sqrt(total))
-    return np.float32(total * 0.5) if metric == 1 else np.float32(total)
 
 
 @inner

@@ -1,8 +1,7 @@
 """Exact re-ordering: the rows that codes have chosen, measured on the stored vectors.
 
 Two sums of different price. All candidates get a squared distance in float32, in vector registers; the k least of them
-get the distance that the index returns: in float64, over the coordinates in order (index.py), which no register can
-sum faster than one addition after another (`candidates.measure`).
+get the distance that the index returns, in float64 (`candidates.exact_distance`).
 
 What limits it: waiting for memory. The rows lie anywhere in the table; each is asked for (`prefetch`) some rows ahead
 of the one that is being measured, so that the waits overlap.
