@@ -13,12 +13,13 @@ BLOCK_K steps at a time, so that its part of B (128 KiB in float32) and of A (64
 
 import numpy as np
 
-from .kernels import in_threads, inlined, kernel
+from .kernels import in_threads, kernel
 from .microkernel import ROWS, columns_of, pack_panels, tile_product
 
 BLOCK_ROWS = -(-64 // ROWS) * ROWS
 BLOCK_PANELS = 4
 BLOCK_K = 256
+MIRRORED = 16  # rows and columns at a time: lines of the cache are used whole
 SMALL = 1 << 19  # multiply-adds below which waking the other threads costs more than it saves
 
 
@@ -30,10 +31,26 @@ def matrix_product(a, b, panels=None):
     Row i of the result depends on row i of `a` and on `b` alone, to the last bit, whatever the number of threads.
     Cost: m n k multiply-adds at the rate of the microkernel, and a packed copy of b: let `a` be the longer one.
     """
+    return _product(a, b, pack_panels(b, columns_of(b.dtype)) if panels is None else panels, symmetric=False)
+
+
+def symmetric_product(a, b):
+    """a (n, k) times b (k, n), as `matrix_product`, where the result is known to be symmetric, but for rounding.
+
+    What lies on and below the diagonal is computed, a block at a time, and mirrored: little more than half of n n k
+    multiply-adds. So the result is symmetric to the last bit, also where the order of the sums would not have it so.
+    """
+    c = _product(a, b, pack_panels(b, columns_of(b.dtype)), symmetric=True)
+    blocks = -(-len(c) // MIRRORED)
+    in_threads(blocks, _mirror, c, at_least=1 if c.size > SMALL else max(1, blocks))
+    return c
+
+
+def _product(a, b, panels, symmetric):
+    """The product; of a symmetric one what is above the diagonal is anything."""
     (m, k), n = a.shape, b.shape[1]
     if not (m and k and n):
         return np.zeros((m, n), a.dtype)
-    panels = pack_panels(b, columns_of(b.dtype)) if panels is None else panels
     if a.T.flags.c_contiguous:
         stored, row_stride, step_stride = a.T, 1, m
     else:
@@ -42,34 +59,41 @@ def matrix_product(a, b, panels=None):
     edge = np.zeros((ROWS, k), a.dtype)  # the last rows, filled up: a tile reads ROWS of them
     edge[: m - whole] = a[whole:]
     c = np.empty((-(-m // ROWS) * ROWS, len(panels) * panels.shape[2]), a.dtype)
-    tasks = -(-len(c) // BLOCK_ROWS) * -(-len(panels) // BLOCK_PANELS)
-    arguments = stored, row_stride, step_stride, edge, whole, panels, c
-    in_threads(tasks, _multiply, *arguments, at_least=tasks if m * n * k < SMALL else 1)
+    across = -(-len(panels) // BLOCK_PANELS)
+    tasks = np.arange(-(-len(c) // BLOCK_ROWS) * across)  # blocks are counted along the columns first
+    if symmetric:
+        row, column = tasks // across * BLOCK_ROWS, tasks % across * BLOCK_PANELS * panels.shape[2]
+        tasks = tasks[row + BLOCK_ROWS > column]
+    arguments = stored, row_stride, step_stride, edge, whole, panels, c, tasks, across
+    in_threads(len(tasks), _multiply, *arguments, at_least=len(tasks) if m * n * k < SMALL else 1)
     return np.ascontiguousarray(c[:m, :n])
 
 
-@inlined
-def _task(task, a, a_row, a_step, edge, whole, panels, c):
-    """Fill the block of c that belongs to `task`: blocks are counted along the columns first."""
+@kernel
+def _multiply(first, last, a, a_row, a_step, edge, whole, panels, c, tasks, across):
+    """Fill the blocks tasks[first:last] of c."""
     n_panels, k, columns = panels.shape
-    across = -(-n_panels // BLOCK_PANELS)
-    first_row = task // across * BLOCK_ROWS
-    first_panel = task % across * BLOCK_PANELS
-    for p in range(0, k, BLOCK_K):
-        steps = min(BLOCK_K, k - p)
-        for panel in range(first_panel, min(first_panel + BLOCK_PANELS, n_panels)):
-            b_at = (panel * k + p) * columns
-            for row in range(first_row, min(first_row + BLOCK_ROWS, len(c)), ROWS):
-                at = row * c.shape[1] + panel * columns
-                if row < whole:
-                    from_a = row * a_row + p * a_step
-                    tile_product(a, from_a, a_row, a_step, panels, b_at, c, at, c.shape[1], steps, p > 0)
-                else:
-                    tile_product(edge, p, k, 1, panels, b_at, c, at, c.shape[1], steps, p > 0)
+    for task in tasks[first:last]:
+        first_row = task // across * BLOCK_ROWS
+        first_panel = task % across * BLOCK_PANELS
+        for p in range(0, k, BLOCK_K):
+            steps = min(BLOCK_K, k - p)
+            for panel in range(first_panel, min(first_panel + BLOCK_PANELS, n_panels)):
+                b_at = (panel * k + p) * columns
+                for row in range(first_row, min(first_row + BLOCK_ROWS, len(c)), ROWS):
+                    at = row * c.shape[1] + panel * columns
+                    if row < whole:
+                        from_a = row * a_row + p * a_step
+                        tile_product(a, from_a, a_row, a_step, panels, b_at, c, at, c.shape[1], steps, p > 0)
+                    else:
+                        tile_product(edge, p, k, 1, panels, b_at, c, at, c.shape[1], steps, p > 0)
 
 
 @kernel
-def _multiply(first, last, a, a_row, a_step, edge, whole, panels, c):
-    """The tasks first to last - 1."""
-    for task in range(first, last):
-        _task(task, a, a_row, a_step, edge, whole, panels, c)
+def _mirror(first, last, c):
+    """What is below the diagonal of c (n, n) to above it, for the blocks first to last - 1 of MIRRORED rows."""
+    for block in range(first, last):
+        for column in range(0, block * MIRRORED + 1, MIRRORED):
+            for i in range(block * MIRRORED, min((block + 1) * MIRRORED, len(c))):
+                for j in range(column, min(column + MIRRORED, i)):
+                    c[j, i] = c[i, j]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refimpl.matrix_product import BLOCK_K, BLOCK_ROWS, matrix_product
+from refimpl.matrix_product import BLOCK_K, BLOCK_ROWS, matrix_product, symmetric_product
 from refimpl.microkernel import COLUMNS, ROWS
 
 SIZES = st.one_of(
@@ -43,6 +43,16 @@ def test_a_row_depends_on_nothing_but_itself(m, k, n, seed, data):
     np.testing.assert_array_equal(matrix_product(a[i:], b), whole[i:])
     np.testing.assert_array_equal(matrix_product(a, b[:, j:]), whole[:, j:])
     np.testing.assert_array_equal(matrix_product(b.T, a.T).T, whole)
+
+
+@given(k=st.integers(1, 40), n=SIZES, dtype=st.sampled_from([np.float32, np.float64]), seed=st.integers(0, 2**32 - 1))
+def test_a_symmetric_product_is_the_product_below_the_diagonal_and_its_mirror_image_above(k, n, dtype, seed):
+    rng = np.random.default_rng(seed)
+    x, y = (rng.standard_normal((k, n)).astype(dtype) for _ in range(2))
+    found, lower = symmetric_product(x.T, y), np.tril(matrix_product(x.T, y))
+    assert found.dtype == dtype and found.flags.c_contiguous
+    np.testing.assert_array_equal(found, lower + np.tril(lower, -1).T)
+    np.testing.assert_array_equal(symmetric_product(x.T, x), matrix_product(x.T, x))
 
 
 @pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="one core")

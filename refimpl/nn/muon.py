@@ -19,8 +19,8 @@ round multiplies X by F = a I + b G + c G^2, and G becomes F G F, since F is sym
 
     U p(S) V^T = X (F_5 F_4 F_3 F_2 F_1)
 
-takes two products with X (its Gram matrix and the last one) in place of ten: for a 3x3 convolution of 512 to 512
-channels 9.4 GFLOP in place of 25.5.
+takes two products with X (its Gram matrix and the last one) in place of ten, and all the others are symmetric, so that
+half of each is enough: for a 3x3 convolution of 512 to 512 channels 5.9 GFLOP in place of 25.5.
 
 Source: K. Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks"; the length of the step: Liu et
 al. 2025 (arXiv:2502.16982), section 2.2.
@@ -28,7 +28,7 @@ al. 2025 (arXiv:2502.16982), section 2.2.
 
 import numpy as np
 
-from ..matrix_product import matrix_product
+from ..matrix_product import matrix_product, symmetric_product
 from ..validation import FLOATS, check_array, check_integer, check_number
 from .optimizers import _like, _pairs, adamw, sum_of_squares
 
@@ -39,7 +39,7 @@ RMS = 0.2  # of a step at rate 1: about that of Adam's steps, so that the rate m
 def orthogonalize(matrix, rounds=5):
     """U p(S) V^T of matrix (m, n) = U S V^T, with p(s) in [0.68, 1.21] for s from 0.002 of its Frobenius norm on.
 
-    float32 or float64, as the result; zeros stay zeros. Cost: 4 m n r + 8 rounds r^3 operations, r = min(m, n).
+    float32 or float64, as the result; zeros stay zeros. Cost: 3 m n r + (4 rounds - 3) r^3 operations, r = min(m, n).
     Raises ValueError for other arrays, values that are not finite, rounds < 1.
     """
     matrix = check_array(matrix, "matrix", ndim=2, dtypes=FLOATS, finite=True)
@@ -51,13 +51,13 @@ def orthogonalize(matrix, rounds=5):
     x = (matrix.T if wide else matrix) / largest  # first, since tiny or huge values have no squares
     x /= _like(sum_of_squares(x) ** 0.5, x)
     a, b, c = (_like(coefficient, x) for coefficient in COEFFICIENTS)
-    gram, identity = matrix_product(x.T, x), np.eye(x.shape[1], dtype=x.dtype)
-    product = identity  # F_i ... F_1
+    gram, product = symmetric_product(x.T, x), None
     for i in range(rounds):
-        factor = a * identity + b * gram + c * matrix_product(gram, gram)
-        product = matrix_product(factor, product)
+        factor = c * symmetric_product(gram, gram) + b * gram
+        factor.ravel()[:: len(factor) + 1] += a
+        product = factor if product is None else symmetric_product(factor, product)  # F_i ... F_1
         if i < rounds - 1:
-            gram = matrix_product(matrix_product(factor, gram), factor)
+            gram = symmetric_product(symmetric_product(factor, gram), factor)
     result = matrix_product(x, product)
     return np.ascontiguousarray(result.T) if wide else result
 
