@@ -6,15 +6,15 @@
     python scripts/train_cifar_self_supervised.py --ablations rules --minutes 4     SimCLR: AdamW, Muon, their rates
 
 The encoder (`refimpl.nn.whitened`, the network of the supervised script) learns from views of 17 x 17 pixels, 0.27 of
-the arithmetic of 32 x 32, and for the last part of the time of 25 x 25, 0.6 of it (PHASES); it is judged on whole
-pictures. Accuracy on the way is that of 2,000 training pictures by 10,000 others; the penalty of the probe is chosen on
-training pictures. The test split is read once, at the end. A random encoder of the same shape stands beside.
+the arithmetic of 32 x 32; MoCo's for the last part of the time from views of 25 x 25, 0.6 of it (PHASES). It is judged
+on whole pictures. Accuracy on the way is that of 2,000 training pictures by 10,000 others; the penalty of the probe is
+chosen on training pictures. The test split is read once, at the end. A random encoder of the same shape stands beside.
 
-Budget: a view of 25 pixels costs 0.72 GFLOP (119 million multiply-adds, three products, two operations each), one of
-17 0.32; at 190 GFLOP/s, 97 minutes are 1.6 million of the former or 3.5 million of the latter, and in both phases of
-SimCLR, which takes four of each picture, 14 passes over the 50,000. The judgements on the way come on top, some 10
-seconds each. MoCo's ablations train a narrower network (13 million) on two views, one phase, so that five minutes are
-some 800 steps: in much fewer, a momentum of 0.999 leaves the keys' encoder where it started.
+Budget: a view of 17 pixels costs 0.52 GFLOP (87 million multiply-adds, three products, two operations each). At 390
+GFLOP/s, which Winograd's products reach on a machine of 360, and with a fifth of each step for Muon, 95 minutes are 3.2
+million views: 16 passes over the 50,000 with four of each. The judgements on the way come on top, some 10 seconds each.
+MoCo's ablations train a narrower network (13 million) on two views, one phase, so that five minutes are some 800 steps:
+in much fewer, a momentum of 0.999 leaves the keys' encoder where it started.
 """
 
 import numpy as np
