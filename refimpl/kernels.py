@@ -39,7 +39,7 @@ def _workers(process):
 def in_threads(n, kernel, *args, at_least=1024, room=None):
     """kernel(first, last, *args) over 0..n, in at most numba.get_num_threads() threads of at least `at_least` turns.
 
-    room   makes a tuple of arrays, which each call gets as its last argument, its own
+    room   makes an array or a tuple of arrays, which each call gets as its last argument, its own
 
     All of them have ended when it returns, or raises what one of them raised.
     """

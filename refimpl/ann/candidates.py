@@ -78,7 +78,7 @@ def exact_distance(x, q, metric):
     """The distance of x and q as index.py defines it, to the last bit. metric: 0 l2, 1 cosine, 2 ip.
 
     Sums of d float64 terms in two orders differ by less than (d + 8) 2^-52 of the terms' sizes. Where both ends of that
-    interval are one float32, as they are but once in 100,000 times, the order does not matter.
+    interval are one float32, as they are but some d times in 10^8, the order does not matter.
     """
     if metric == 2:
         total, size = _product(x, q)

@@ -116,7 +116,7 @@ def _room(n, tables, bits, probes):
 
 @kernel
 def _most_sets(probes):
-    """How many sets of bits a query takes from its queue: those that name no bucket count too."""
+    """How many sets of bits a query takes from its queue, which leave two others each: such as name no bucket, too."""
     return 4 * probes + 64
 
 
