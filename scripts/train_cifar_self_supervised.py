@@ -6,9 +6,11 @@
     python scripts/train_cifar_self_supervised.py --ablations rules --minutes 4     SimCLR: AdamW, Muon, their rates
 
 The encoder (`refimpl.nn.whitened`, the network of the supervised script) learns from views of 17 x 17 pixels, 0.27 of
-the arithmetic of 32 x 32; MoCo's for the last part of the time from views of 25 x 25, 0.6 of it (PHASES). It is judged
-on whole pictures. Accuracy on the way is that of 2,000 training pictures by 10,000 others; the penalty of the probe is
-chosen on training pictures. The test split is read once, at the end. A random encoder of the same shape stands beside.
+the arithmetic of 32 x 32. It is judged on whole pictures of JUDGED x JUDGED pixels: a view shows 60% of a picture on
+average, so in a whole one of 32 everything is larger than the encoder has learnt (Touvron et al. 2019,
+arXiv:1906.06423), and the poolings 24, 12, 6, 3 leave out no border. Accuracy on the way is that of 2,000 training
+pictures by 10,000 others; the penalty of the probe is chosen on training pictures. The test split is read once, at the
+end. A random encoder of the same widths stands beside.
 
 Budget: a view of 17 pixels costs 0.52 GFLOP (87 million multiply-adds, three products, two operations each). At 390
 GFLOP/s, which Winograd's products reach on a machine of 360, and with a fifth of each step for Muon, 95 minutes are 3.2
@@ -24,26 +26,36 @@ from command_line import Stages, one_line_errors
 from random_encoder import settled
 from results import arguments, checkpoint, figure, parse, record, step_printer
 
-from refimpl.images import simclr_views
+from refimpl.images import resize, simclr_views
 from refimpl.nn import adamw, muon, whitened, whitened_init
 from refimpl.training import knn_predict, linear_probe, moco, pooled_features, probe_predict, simclr
 
-WIDTHS = (96, 320, 640)
+WIDTHS = {"simclr": (96, 320, 640), "moco": (64, 256, 512)}
 NARROW = (32, 64, 128)  # widths for MoCo's ablations
 VIEWS = {"crop_area": (0.2, 1.0), "jitter_strength": 0.5, "grey_probability": 0.2}
 METHODS = ("simclr", "moco")
 BATCHES = {"simclr": (128, 4), "moco": (96, 4)}  # pictures, views of each
 PHASES = {  # side of the views in pixels, share of the minutes, peak of the learning rate
     "simclr": ((17, 1, 4e-3),),
-    "moco": ((17, 0.65, 1e-3), (25, 0.35, 5e-4)),
+    "moco": ((17, 1, 4e-3),),
 }
+JUDGED = 25  # side of a whole picture in pixels, when it is judged
 RULES = {"adamw": adamw, "muon": muon}
 HEAD = {"hidden": 1024, "projection": 128}
 SETTINGS = {
     "simclr": {"rule": "muon", "temperature": 0.2, **HEAD},
-    "moco": {"rule": "adamw", "temperature": 0.1, "queue": 4096, "momentum": 0.99, "groups": 2, **HEAD},
+    "moco": {
+        "rule": "muon",
+        "weight_decay": 1.0,
+        "temperature": 0.1,
+        "queue": 4096,
+        "momentum": 0.99,
+        "groups": 2,
+        **HEAD,
+    },
 }
-SMALL = {"temperature": 0.2, "groups": 4, "hidden": NARROW[-1]}  # what MoCo's ablations share, and
+# what MoCo's ablations share, and
+SMALL = {"rule": "adamw", "weight_decay": 1e-4, "temperature": 0.2, "groups": 4, "hidden": NARROW[-1]}
 SMALL_BATCH, SMALL_PHASES = (256, 2), ((25, 1, 2e-3),)
 ABLATIONS = {
     "moco": {
@@ -53,7 +65,7 @@ ABLATIONS = {
     "rules": {f"{rule} {rate:g}": (rule, rate) for rule in RULES for rate in (1e-3, 2e-3, 4e-3, 8e-3)},
 }
 FOR_WHITENING = 5000  # pictures whose patches give the first layer
-KNOWN, JUDGED = 10000, 2000  # training pictures that are neighbours and queries on the way
+KNOWN, QUERIES = 10000, 2000  # training pictures that are neighbours and queries on the way
 
 
 def view_drawer(images, mean, std, batch, views, size):
@@ -66,10 +78,15 @@ def view_drawer(images, mean, std, batch, views, size):
     return draw_views
 
 
+def whole(images):
+    """Pictures as they are judged, (n, JUDGED, JUDGED, 3) uint8."""
+    return np.stack([resize(image, JUDGED) for image in images])
+
+
 def neighbours_on_the_way(images, labels, mean, std):
     """evaluate(run): accuracy of kNN among training pictures, the queries not among the neighbours."""
-    images, labels = images[: KNOWN + JUDGED], labels[: KNOWN + JUDGED]
-    cut = len(images) * KNOWN // (KNOWN + JUDGED)
+    images, labels = whole(images[: KNOWN + QUERIES]), labels[: KNOWN + QUERIES]
+    cut = len(images) * KNOWN // (KNOWN + QUERIES)
 
     def evaluate(run):
         features = pooled_features(run["params"], run["state"], images, mean, std)
@@ -86,7 +103,7 @@ def judge(params, state, train, test, mean, std):
     """
     (features, others), (queries, other_queries) = (
         [pooled_features(params, state, x, mean, std) for x in (images, images[:, :, ::-1])]
-        for images, _ in (train, test)
+        for images in (whole(train[0]), whole(test[0]))
     )
     chosen = linear_probe(features, train[1])
     probe = linear_probe(np.concatenate([features, others]), np.tile(train[1], 2), penalties=[chosen.penalty])
@@ -156,13 +173,14 @@ def main():
         mean, std = statistics(images)
         evaluate = neighbours_on_the_way(images, labels, mean, std)
         some = (images[:FOR_WHITENING] / np.float32(255) - mean) / std
-        params, state = whitened_init(some, widths=NARROW if args.ablations == "moco" else WIDTHS, seed=args.seed)
         draw_one = view_drawer(images, mean, std, min(256, len(images)), 1, 25)
-        at_random = params, settled(params, state, lambda rng: draw_one(rng)[0], args.seed, encoder=whitened)
-        runs, evaluations = {}, 6 if args.ablations else 12
+        at_random, runs, evaluations = {}, {}, 6 if args.ablations else 12
         for name, (method, (pictures_each, views), phases, settings) in plans(args).items():
             batch, head, done = min(pictures_each, len(images)), None, []
-            encoder = params, state
+            widths = NARROW if args.ablations == "moco" else WIDTHS[method]
+            encoder = params, state = whitened_init(some, widths=widths, seed=args.seed)
+            settled_state = settled(params, state, lambda rng: draw_one(rng)[0], args.seed, encoder=whitened)
+            at_random[f"random encoder {'-'.join(map(str, widths))}"] = params, settled_state
             for size, share, rate in phases:
                 with stages.stage(f"{name}, {size} px", "step") as progress:
                     phase = {"simclr": simclr, "moco": moco}[method](
@@ -175,28 +193,28 @@ def main():
                 done.append((size, rate, phase))
                 encoder, head = (phase.params, phase.state), phase.head
             runs[name] = encoder
-            results[name] = {**summary(method, done, batch, views, len(images)), **settings}
+            results[name] = {**summary(method, done, batch, views, len(images)), "widths": widths, **settings}
             lines[name] = np.transpose(results[name]["kNN on the way"])
-        random_on_the_way = evaluate({"params": at_random[0], "state": at_random[1]})
+        for name, encoder in at_random.items():
+            results[name] = {"kNN on the way": [[0, evaluate(dict(zip(("params", "state"), encoder)))]]}
         if args.ablations:
-            results["random encoder"] = {"kNN on the way": [[0, random_on_the_way]]}
             for name, measured in results.items():
-                print(f"{name:<18} kNN among training pictures {100 * measured['kNN on the way'][-1][1]:.1f}")
+                print(f"{name:<30} kNN among training pictures {100 * measured['kNN on the way'][-1][1]:.1f}")
         else:
             test = tuple(array[: args.pictures] for array in shuffled(*pictures("test")))
-            judged = {"random encoder": at_random}
-            judged |= runs
+            judged = at_random | runs
             for name, encoder in judged.items():
                 with stages.stage(f"judging {name}"):
-                    results.setdefault(name, {}).update(judge(*encoder, (images, labels), test, mean, std))
-            print(f"\n{'test split':<18}{'linear':>8}{'kNN':>8}")
+                    results[name] |= judge(*encoder, (images, labels), test, mean, std)
+            print(f"\n{'test split':<30}{'linear':>8}{'kNN':>8}")
             for name in judged:
-                print(f"{name:<18}{100 * results[name]['linear']:>8.1f}{100 * results[name]['kNN']:>8.1f}")
+                print(f"{name:<30}{100 * results[name]['linear']:>8.1f}{100 * results[name]['kNN']:>8.1f}")
         if is_jpeg():
             results["note"] = "pictures from a JPEG copy of CIFAR-10"
             print(results["note"])
         record(args, results)
-        title = f"kNN accuracy among training pictures; random encoder {random_on_the_way:.3f}"
+        random_score = max(results[name]["kNN on the way"][0][1] for name in at_random)
+        title = f"kNN accuracy among training pictures; random encoder {random_score:.3f}"
         figure(args, title, "step", "accuracy", lines)
 
 

@@ -12,7 +12,7 @@ a dozen times. Here, with z = conv(x) and xhat = (z - mean) * inverse_std:
                       a = gamma * inverse_std    b = -a inverse_std^2 sum(d (z - mean)) / m    c = -a sum(d) / m
                5. the two products of the convolution's pullback
 
-The convolution and its products are Winograd's (`winograd.py`) where those are faster.
+The convolution and its products are Winograd's (`winograd.py`), or those of `few_pixels.py`, where these are faster.
 
 For 2x2 max pooling, pass 2 also writes the z that won each window: pass 3 then reads these (a quarter of z), and pass
 4 finds the winner in its window by comparing with it. The winner also says whether y > 0, so neither y nor d is kept:
@@ -23,7 +23,7 @@ squared deviations from it) and merged pairwise after Chan et al. 1979, which do
 import numpy as np
 from numba import njit, prange
 
-from . import winograd
+from . import few_pixels, winograd
 from .convolution import (
     BLOCK,
     _pack,
@@ -100,9 +100,16 @@ def conv_norm_relu_pool(x, weight, gamma, beta, running, *, padding=1, need_dx=T
 def _convolve(x, weight, stride, padding):
     """Pass 1: z; of the pixels of each task their number (tasks,), and mean and squared deviations (tasks, 2, c).
 
-    The third result is pullback(dz, need_dx) -> dx or None, dweight: Winograd's products where they are the faster way.
+    The third result is pullback(dz, need_dx) -> dx or None, dweight.
     """
     kh, kw, _, c = weight.shape
+    if few_pixels.suits(x.shape, weight.shape):
+        z, few_pullback = few_pixels.convolve(x, weight, stride, padding)
+        pixels = z.reshape(-1, c)
+        mean = pixels.mean(axis=0, dtype=np.float64)
+        deviations = np.square(pixels - mean).sum(axis=0)
+        return z, (np.array([len(pixels)]), np.stack([mean, deviations])[None]), few_pullback
+
     out = tuple((size + 2 * p - k) // s + 1 for size, p, k, s in zip(x.shape[1:3], padding, (kh, kw), stride))
     if winograd.suits(weight.shape, stride, out):
         panels = winograd.transformed_weight(weight)
