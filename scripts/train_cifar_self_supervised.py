@@ -45,17 +45,13 @@ HEAD = {"hidden": 1024, "projection": 128}
 SETTINGS = {
     "simclr": {"rule": "muon", "temperature": 0.2, **HEAD},
     "moco": {
-        "rule": "muon",
-        "weight_decay": 1.0,
-        "temperature": 0.1,
-        "queue": 4096,
-        "momentum": 0.99,
-        "groups": 2,
-        **HEAD,
+        "rule": "muon", "weight_decay": 1.0, "temperature": 0.1, "queue": 4096, "momentum": 0.95, "groups": 2, **HEAD,
     },
-}
+}  # fmt: skip
 # what MoCo's ablations share, and
-SMALL = {"rule": "adamw", "weight_decay": 1e-4, "temperature": 0.2, "groups": 4, "hidden": NARROW[-1]}
+SMALL = {
+    "rule": "adamw", "weight_decay": 1e-4, "temperature": 0.2, "momentum": 0.99, "groups": 4, "hidden": NARROW[-1],
+}  # fmt: skip
 SMALL_BATCH, SMALL_PHASES = (256, 2), ((25, 1, 2e-3),)
 ABLATIONS = {
     "moco": {
