@@ -18,7 +18,8 @@
     checkpoint      save_checkpoint(path, {"params": params, ...}, rng)  load_checkpoint(path) -> sections, rng
 
 Behind them, fused.py has the layers of the encoders in training with fewer passes over memory, winograd.py their 3x3
-convolutions with a quarter of the multiplications, and memory.py arrays that reuse memory.
+convolutions with a quarter of the multiplications, few_pixels.py those that would mostly multiply by the padding, and
+memory.py arrays that reuse memory.
 
     params, state = resnet_init(widths=(32, 64, 128), blocks=1, embedding=64, seed=0)
     embeddings, pullback, state = resnet(params, state, images, training=True)
