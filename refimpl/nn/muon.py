@@ -30,7 +30,8 @@ import numpy as np
 
 from ..matrix_product import matrix_product, symmetric_product
 from ..validation import FLOATS, check_array, check_integer, check_number
-from .optimizers import _like, _pairs, adamw, sum_of_squares
+from .memory import empty
+from .optimizers import _like, _pairs, adamw
 
 COEFFICIENTS = 3.4445, -4.7750, 2.0315
 RMS = 0.2  # of a step at rate 1: about that of Adam's steps, so that the rate means the same to both
@@ -44,21 +45,23 @@ def orthogonalize(matrix, rounds=5):
     """
     matrix = check_array(matrix, "matrix", ndim=2, dtypes=FLOATS, finite=True)
     rounds = check_integer(rounds, "rounds", minimum=1)
-    largest = np.abs(matrix).max(initial=0)
+    largest = max(matrix.max(initial=0), -matrix.min(initial=0))
     if largest == 0:
         return matrix.copy()
     wide = matrix.shape[1] > len(matrix)
-    x = (matrix.T if wide else matrix) / largest  # first, since tiny or huge values have no squares
-    x /= _like(sum_of_squares(x) ** 0.5, x)
+    x = np.divide(matrix, largest, out=empty(matrix.shape, matrix.dtype))  # since tiny or huge values have no squares
+    x = x.T if wide else x
     a, b, c = (_like(coefficient, x) for coefficient in COEFFICIENTS)
     gram, product = symmetric_product(x.T, x), None
+    square = np.trace(gram, dtype=np.float64)  # of the Frobenius norm, by which x still has to be divided
+    gram /= _like(square, gram)
     for i in range(rounds):
         factor = c * symmetric_product(gram, gram) + b * gram
         factor.ravel()[:: len(factor) + 1] += a
         product = factor if product is None else symmetric_product(factor, product)  # F_i ... F_1
         if i < rounds - 1:
             gram = symmetric_product(symmetric_product(factor, gram), factor)
-    result = matrix_product(x, product)
+    result = matrix_product(x, product / _like(square**0.5, x))
     return np.ascontiguousarray(result.T) if wide else result
 
 
@@ -78,11 +81,11 @@ def muon(params, gradients, opt_state, *, learning_rate, momentum=0.95, weight_d
         if p.ndim < 2:
             vectors[name] = p, g
             continue
-        v = _like(momentum, p) * opt_state.get(f"velocity/{name}", np.zeros_like(p)) + g
-        state[f"velocity/{name}"] = v
-        step = orthogonalize((g + _like(momentum, p) * v).reshape(-1, p.shape[-1]))
-        rate = lr * RMS * max(step.shape) ** 0.5
-        new[name] = p * _like(1 - lr * decay, p) - _like(rate, p) * step.reshape(p.shape)
+        v = opt_state.get(f"velocity/{name}")
+        v = state[f"velocity/{name}"] = g if v is None else _multiply_add(momentum, v, g)
+        step = orthogonalize(_multiply_add(momentum, v, g).reshape(-1, p.shape[-1]))
+        step *= _like(-lr * RMS * max(step.shape) ** 0.5, p)
+        new[name] = _multiply_add(1 - lr * decay, p, step.reshape(p.shape))
     if vectors:
         pairs = ({name: pair[i] for name, pair in vectors.items()} for i in (0, 1))
         remembered = {name: value for name, value in opt_state.items() if not name.startswith("velocity/")}
@@ -90,3 +93,10 @@ def muon(params, gradients, opt_state, *, learning_rate, momentum=0.95, weight_d
         new |= vector_new
         state |= vector_state
     return {name: new[name] for name in params}, state
+
+
+def _multiply_add(number, x, y):
+    """number x + y, on memory that earlier steps have left."""
+    result = np.multiply(x, _like(number, x), out=empty(x.shape, x.dtype))
+    result += y
+    return result
