@@ -12,9 +12,10 @@ arXiv:1906.06423), and the poolings 24, 12, 6, 3 leave out no border. Accuracy o
 pictures by 10,000 others; the penalty of the probe is chosen on training pictures. The test split is read once, at the
 end. A random encoder of the same widths stands beside.
 
-Budget: a view of 17 pixels costs 0.52 GFLOP (87 million multiply-adds, three products, two operations each). At 390
-GFLOP/s, which Winograd's products reach on a machine of 360, and with a fifth of each step for Muon, 95 minutes are 3.2
-million views: 16 passes over the 50,000 with four of each. The judgements on the way come on top, some 10 seconds each.
+Budget: a view of 17 pixels costs SimCLR's network 0.52 GFLOP (87 million multiply-adds, three products, two operations
+each). At 390 GFLOP/s, which Winograd's products reach on a machine of 360, and with a fifth of each step for Muon, 95
+minutes are 3.2 million views: 16 passes over the 50,000 with four of each. The judgements on the way come on top, some
+10 seconds each.
 MoCo's ablations train a narrower network (13 million) on two views, one phase, so that five minutes are some 800 steps:
 in much fewer, a momentum of 0.999 leaves the keys' encoder where it started.
 """
@@ -48,7 +49,7 @@ SETTINGS = {
         "rule": "muon", "weight_decay": 1.0, "temperature": 0.1, "queue": 4096, "momentum": 0.95, "groups": 2, **HEAD,
     },
 }  # fmt: skip
-# what MoCo's ablations share, and
+# what MoCo's ablations share
 SMALL = {
     "rule": "adamw", "weight_decay": 1e-4, "temperature": 0.2, "momentum": 0.99, "groups": 4, "hidden": NARROW[-1],
 }  # fmt: skip
@@ -175,8 +176,10 @@ def main():
             batch, head, done = min(pictures_each, len(images)), None, []
             widths = NARROW if args.ablations == "moco" else WIDTHS[method]
             encoder = params, state = whitened_init(some, widths=widths, seed=args.seed)
-            settled_state = settled(params, state, lambda rng: draw_one(rng)[0], args.seed, encoder=whitened)
-            at_random[f"random encoder {'-'.join(map(str, widths))}"] = params, settled_state
+            untrained = f"random encoder {'-'.join(map(str, widths))}"
+            if untrained not in at_random:
+                settled_state = settled(params, state, lambda rng: draw_one(rng)[0], args.seed, encoder=whitened)
+                at_random[untrained] = params, settled_state
             for size, share, rate in phases:
                 with stages.stage(f"{name}, {size} px", "step") as progress:
                     phase = {"simclr": simclr, "moco": moco}[method](

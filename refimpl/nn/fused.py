@@ -103,13 +103,6 @@ def _convolve(x, weight, stride, padding):
     The third result is pullback(dz, need_dx) -> dx or None, dweight.
     """
     kh, kw, _, c = weight.shape
-    if few_pixels.suits(x.shape, weight.shape):
-        z, few_pullback = few_pixels.convolve(x, weight, stride, padding)
-        pixels = z.reshape(-1, c)
-        mean = pixels.mean(axis=0, dtype=np.float64)
-        deviations = np.square(pixels - mean).sum(axis=0)
-        return z, (np.array([len(pixels)]), np.stack([mean, deviations])[None]), few_pullback
-
     out = tuple((size + 2 * p - k) // s + 1 for size, p, k, s in zip(x.shape[1:3], padding, (kh, kw), stride))
     if winograd.suits(weight.shape, stride, out):
         panels = winograd.transformed_weight(weight)
@@ -120,6 +113,13 @@ def _convolve(x, weight, stride, padding):
             return dx, winograd.weight_gradient(x, dz, padding)
 
         return z, (counts, partials), winograd_pullback
+
+    if few_pixels.suits(x.shape, weight.shape):
+        z, few_pullback = few_pixels.convolve(x, weight, stride, padding)
+        pixels = z.reshape(-1, c)
+        mean = pixels.mean(axis=0, dtype=np.float64)
+        deviations = np.square(pixels - mean).sum(axis=0)
+        return z, (np.array([len(pixels)]), np.stack([mean, deviations])[None]), few_pullback
 
     shape = x.shape  # the pullback keeps this, and not x: the padded copy is enough
     padded = pad_images(x, padding)

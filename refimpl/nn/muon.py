@@ -82,7 +82,7 @@ def muon(params, gradients, opt_state, *, learning_rate, momentum=0.95, weight_d
             vectors[name] = p, g
             continue
         v = opt_state.get(f"velocity/{name}")
-        v = state[f"velocity/{name}"] = g if v is None else _multiply_add(momentum, v, g)
+        v = state[f"velocity/{name}"] = g.copy() if v is None else _multiply_add(momentum, v, g)
         step = orthogonalize(_multiply_add(momentum, v, g).reshape(-1, p.shape[-1]))
         step *= _like(-lr * RMS * max(step.shape) ** 0.5, p)
         new[name] = _multiply_add(1 - lr * decay, p, step.reshape(p.shape))

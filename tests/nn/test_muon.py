@@ -73,6 +73,12 @@ def test_matrices_by_hand_and_vectors_as_adamw():
         assert list(params) == ["bias", "conv"]
 
 
+def test_the_state_shares_no_memory_with_the_gradients():
+    p, g = {"w": np.ones((3, 2))}, {"w": np.ones((3, 2))}
+    _, state = nn.muon(p, g, {}, learning_rate=0.1)
+    assert not np.shares_memory(state["velocity/w"], g["w"])
+
+
 def test_a_step_has_the_size_of_adams():
     """Any gradient of full rank: elements of RMS 0.2 times the rate, within the bounds of the singular values."""
     for shape in ((40, 8), (8, 40), (16, 16)):
