@@ -51,14 +51,13 @@ def _product(a, b, panels, symmetric):
     (m, k), n = a.shape, b.shape[1]
     if not (m and k and n):
         return np.zeros((m, n), a.dtype)
-    if a.T.flags.c_contiguous:
-        stored, row_stride, step_stride = a.T, 1, m
-    else:
-        stored, row_stride, step_stride = np.ascontiguousarray(a), k, 1
-    whole = m // ROWS * ROWS
-    edge = np.zeros((ROWS, k), a.dtype)  # the last rows, filled up: a tile reads ROWS of them
-    edge[: m - whole] = a[whole:]
     c = np.empty((-(-m // ROWS) * ROWS, len(panels) * panels.shape[2]), a.dtype)
+    if a.T.flags.c_contiguous and not a.flags.c_contiguous:  # in place, steps m apart compete for few lines of a cache
+        stored, row_stride, step_stride, whole = pack_panels(a.T, ROWS), 1, ROWS, len(c)
+    else:
+        stored, row_stride, step_stride, whole = np.ascontiguousarray(a), k, 1, m // ROWS * ROWS
+    edge = np.zeros((ROWS, k), a.dtype)  # the last rows, filled up: a tile reads ROWS of them
+    edge[: max(0, m - whole)] = a[whole:]
     across = -(-len(panels) // BLOCK_PANELS)
     tasks = np.arange(-(-len(c) // BLOCK_ROWS) * across)  # blocks are counted along the columns first
     if symmetric:
@@ -83,7 +82,7 @@ def _multiply(first, last, a, a_row, a_step, edge, whole, panels, c, tasks, acro
                 for row in range(first_row, min(first_row + BLOCK_ROWS, len(c)), ROWS):
                     at = row * c.shape[1] + panel * columns
                     if row < whole:
-                        from_a = row * a_row + p * a_step
+                        from_a = row * k + p * a_step
                         tile_product(a, from_a, a_row, a_step, panels, b_at, c, at, c.shape[1], steps, p > 0)
                     else:
                         tile_product(edge, p, k, 1, panels, b_at, c, at, c.shape[1], steps, p > 0)

@@ -31,6 +31,8 @@ from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 from numba.np import arrayobj
 
+from .kernels import in_threads
+
 
 def _tile_shape():
     """(rows, bytes of a vector): as many sums as the vector registers hold beside the operands of a step."""
@@ -52,6 +54,7 @@ def columns_of(dtype):
 
 
 COLUMNS = columns_of(np.float32)
+SMALL_COPY = 1 << 16  # numbers, below which waking the other threads costs more than it saves
 
 
 def make_tile_product(rows, vector_bytes):
@@ -207,8 +210,16 @@ def pack_panels(b, columns):
     A panel is read from start to end by `tile_product`: one stream, no stride. b may have any strides, so
     `pack_panels(b.T, columns)` packs a transpose. `columns` is `columns_of(b.dtype)`.
     """
-    (k, n), whole = b.shape, b.shape[1] // columns
-    panels = np.zeros((-(-n // columns), k, columns), b.dtype)
-    panels[:whole] = b[:, : whole * columns].reshape(k, whole, columns).transpose(1, 0, 2)
-    panels[whole:, :, : n - whole * columns] = b[:, whole * columns :]
+    panels = np.empty((-(-b.shape[1] // columns), len(b), columns), b.dtype)
+    in_threads(len(panels), _pack, b, panels, at_least=1 if b.size > SMALL_COPY else max(1, len(panels)))
     return panels
+
+
+def _pack(first, last, b, panels):
+    """Fill panels first to last - 1. (NumPy copies without the GIL.)"""
+    (k, n), columns = b.shape, panels.shape[2]
+    whole = min(last, n // columns)
+    panels[first:whole] = b[:, first * columns : whole * columns].reshape(k, whole - first, columns).transpose(1, 0, 2)
+    if whole < last:
+        rest = n - whole * columns
+        panels[whole, :, :rest], panels[whole, :, rest:] = b[:, whole * columns :], 0

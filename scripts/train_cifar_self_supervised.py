@@ -31,9 +31,10 @@ from refimpl.images import resize, simclr_views
 from refimpl.nn import adamw, muon, whitened, whitened_init
 from refimpl.training import knn_predict, linear_probe, moco, pooled_features, probe_predict, simclr
 
-WIDTHS = {"simclr": (96, 320, 640), "moco": (64, 256, 512)}
+WIDTHS = (64, 256, 512)
 NARROW = (32, 64, 128)  # widths for MoCo's ablations
-VIEWS = {"crop_area": (0.2, 1.0), "jitter_strength": 0.5, "grey_probability": 0.2}
+VIEWS = {"crop_area": (0.2, 1.0), "grey_probability": 0.2}
+JITTER = {"simclr": 0.8, "moco": 0.5}  # strength of the change of colours
 METHODS = ("simclr", "moco")
 BATCHES = {"simclr": (128, 4), "moco": (96, 4)}  # pictures, views of each
 PHASES = {  # side of the views in pixels, share of the minutes, peak of the learning rate
@@ -44,7 +45,7 @@ JUDGED = 25  # side of a whole picture in pixels, when it is judged
 RULES = {"adamw": adamw, "muon": muon}
 HEAD = {"hidden": 1024, "projection": 128}
 SETTINGS = {
-    "simclr": {"rule": "muon", "temperature": 0.2, **HEAD},
+    "simclr": {"rule": "muon", "weight_decay": 1.0, "temperature": 0.2, **HEAD},
     "moco": {
         "rule": "muon", "weight_decay": 1.0, "temperature": 0.1, "queue": 4096, "momentum": 0.95, "groups": 2, **HEAD,
     },
@@ -65,12 +66,13 @@ FOR_WHITENING = 5000  # pictures whose patches give the first layer
 KNOWN, QUERIES = 10000, 2000  # training pictures that are neighbours and queries on the way
 
 
-def view_drawer(images, mean, std, batch, views, size):
+def view_drawer(images, mean, std, batch, views, size, jitter):
     """draw_views(rng): so many views of each of `batch` pictures."""
+    changes = {**VIEWS, "jitter_strength": jitter}
 
     def draw_views(rng):
         rows = rng.choice(len(images), batch, replace=False)
-        return tuple((simclr_views(images[rows], rng, size=size, **VIEWS) - mean) / std for _ in range(views))
+        return tuple((simclr_views(images[rows], rng, size=size, **changes) - mean) / std for _ in range(views))
 
     return draw_views
 
@@ -92,23 +94,36 @@ def neighbours_on_the_way(images, labels, mean, std):
     return evaluate
 
 
+def without_last(params):
+    """The encoder without its last convolution: its maps are those that this one reads."""
+    last = sum(name.endswith("gamma") for name in params) - 1
+    return {name: value for name, value in params.items() if name.split("/")[0] not in (f"conv{last}", f"norm{last}")}
+
+
 def judge(params, state, train, test, mean, std):
     """{measure: value} on the test split.
 
     The probe is fitted to the features of the training pictures and of their mirror images; its penalty is chosen
-    without the latter, since the mirror image of a picture that is held out would tell.
+    without the latter, since the mirror image of a picture that is held out would tell. A second probe also reads the
+    layer before the last (Caron et al. 2021, arXiv:2104.14294, read the last four of a transformer).
     """
-    (features, others), (queries, other_queries) = (
-        [pooled_features(params, state, x, mean, std) for x in (images, images[:, :, ::-1])]
+    encoders = params, without_last(params)
+    learned, seen = (
+        [[pooled_features(encoder, state, x, mean, std) for x in (images, images[:, :, ::-1])] for encoder in encoders]
         for images in (whole(train[0]), whole(test[0]))
     )
+    (features, others), (queries, other_queries) = learned[0], seen[0]
+    labels = np.tile(train[1], 2)
     chosen = linear_probe(features, train[1])
-    probe = linear_probe(np.concatenate([features, others]), np.tile(train[1], 2), penalties=[chosen.penalty])
+    probe = linear_probe(np.concatenate([features, others]), labels, penalties=[chosen.penalty])
+    both, both_seen = (np.concatenate(layers, axis=2) for layers in (learned, seen))  # (mirrored, pictures, numbers)
+    both_probe = linear_probe(both.reshape(len(labels), -1), labels, penalties=[chosen.penalty])
     return {
         "linear": float(np.mean(probe_predict(probe, queries) == test[1])),
         "linear, mean with the mirror image": float(
             np.mean(probe_predict(probe, (queries + other_queries) / 2) == test[1])
         ),
+        "linear, last two layers": float(np.mean(probe_predict(both_probe, both_seen[0]) == test[1])),
         "kNN": float(np.mean(knn_predict(features, train[1], queries) == test[1])),
         "penalty": probe.penalty,
         "linear, validation": chosen.validation,
@@ -132,6 +147,7 @@ def summary(method, phases, batch, views, n_images):
         "pictures a step": batch,
         "views of each": views,
         "passes": done * batch / n_images,
+        "jitter": JITTER[method],
         "seconds": round(sum(trained.seconds for _, _, trained in phases), 1),
         "phases": rows,
         "training FLOP": sum(row["training"]["training FLOP"] for row in rows),
@@ -170,11 +186,11 @@ def main():
         mean, std = statistics(images)
         evaluate = neighbours_on_the_way(images, labels, mean, std)
         some = (images[:FOR_WHITENING] / np.float32(255) - mean) / std
-        draw_one = view_drawer(images, mean, std, min(256, len(images)), 1, 25)
+        draw_one = view_drawer(images, mean, std, min(256, len(images)), 1, 25, JITTER["moco"])
         at_random, runs, evaluations = {}, {}, 6 if args.ablations else 12
         for name, (method, (pictures_each, views), phases, settings) in plans(args).items():
             batch, head, done = min(pictures_each, len(images)), None, []
-            widths = NARROW if args.ablations == "moco" else WIDTHS[method]
+            widths = NARROW if args.ablations == "moco" else WIDTHS
             encoder = params, state = whitened_init(some, widths=widths, seed=args.seed)
             untrained = f"random encoder {'-'.join(map(str, widths))}"
             if untrained not in at_random:
@@ -183,7 +199,7 @@ def main():
             for size, share, rate in phases:
                 with stages.stage(f"{name}, {size} px", "step") as progress:
                     phase = {"simclr": simclr, "moco": moco}[method](
-                        view_drawer(images, mean, std, batch, views, size), *encoder, encoder=whitened, head=head,
+                        view_drawer(images, mean, std, batch, views, size, JITTER[method]), *encoder, encoder=whitened, head=head,
                         minutes=share * args.minutes, learning_rate=rate, seed=args.seed, evaluate=evaluate,
                         evaluations=max(1, round(share * evaluations)), progress=step_printer(progress),
                         checkpoint=checkpoint(args, f"{name.replace(' ', '-')}-{size}"),
