@@ -197,9 +197,10 @@ def main():
                 settled_state = settled(params, state, lambda rng: draw_one(rng)[0], args.seed, encoder=whitened)
                 at_random[untrained] = params, settled_state
             for size, share, rate in phases:
+                draw_views = view_drawer(images, mean, std, batch, views, size, JITTER[method])
                 with stages.stage(f"{name}, {size} px", "step") as progress:
                     phase = {"simclr": simclr, "moco": moco}[method](
-                        view_drawer(images, mean, std, batch, views, size, JITTER[method]), *encoder, encoder=whitened, head=head,
+                        draw_views, *encoder, encoder=whitened, head=head,
                         minutes=share * args.minutes, learning_rate=rate, seed=args.seed, evaluate=evaluate,
                         evaluations=max(1, round(share * evaluations)), progress=step_printer(progress),
                         checkpoint=checkpoint(args, f"{name.replace(' ', '-')}-{size}"),
