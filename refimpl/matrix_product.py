@@ -53,7 +53,7 @@ def _product(a, b, panels, symmetric):
         return np.zeros((m, n), a.dtype)
     c = np.empty((-(-m // ROWS) * ROWS, len(panels) * panels.shape[2]), a.dtype)
     if a.T.flags.c_contiguous and not a.flags.c_contiguous:  # in place, steps m apart compete for few lines of a cache
-        stored, row_stride, step_stride, whole = pack_panels(a.T, ROWS), 1, ROWS, len(c)
+        stored, row_stride, step_stride, whole = pack_panels(a.T, ROWS).reshape(-1, ROWS), 1, ROWS, len(c)
     else:
         stored, row_stride, step_stride, whole = np.ascontiguousarray(a), k, 1, m // ROWS * ROWS
     edge = np.zeros((ROWS, k), a.dtype)  # the last rows, filled up: a tile reads ROWS of them

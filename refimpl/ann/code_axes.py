@@ -58,13 +58,19 @@ def choose_parts(variances, parts=None):
     return m, width
 
 
+def moments(x):
+    """x^T x (d, d) float64 of x (n, d), by float32 products of numbers scaled to at most 1, whose squares are finite."""
+    largest = np.float64(np.abs(x).max(initial=0)) or 1.0
+    scaled = (x / largest).astype(np.float32)
+    return matrix_product(scaled.T, scaled) * largest**2
+
+
 def code_axes(residuals, parts=None):
     """The axes that codes of residuals (n, d) describe -> (d, parts x width) float32, orthonormal columns, and parts.
 
     Part by part, as `split` cuts them. O(n d^2 + d^3).
     """
-    x = residuals.astype(np.float64)
-    variances, axes = np.linalg.eigh(matrix_product(x.T, x) / max(1, len(x)))
+    variances, axes = np.linalg.eigh(moments(residuals) / max(1, len(residuals)))
     variances, axes = np.maximum(variances[::-1], 0), axes[:, ::-1]
     m, width = choose_parts(variances, parts)
     return axes[:, deal(variances[: m * width], m)].astype(np.float32), m

@@ -112,13 +112,17 @@ def _window(scores, past, limit, rows):
 def _sort_window(rows, query, centroids, squares, found, distances):
     """The nearest of the centroids `rows`, ascending. OUT found (any,) = -1, distances = inf; `squares` is room."""
     slots = -(-len(rows) // LANES)
-    flat = squares[:slots].reshape(slots * LANES)
-    flat[:] = np.inf
+    flat = squares.reshape(squares.size)
     for c in range(len(rows)):  # all of them first: none waits for the one before
         flat[c] = squared_distance(query, centroids[rows[c]])
-    _, filled = count_ranks(squares[:slots], rows, found) if slots <= FEW else (np.int64(0), np.int64(0))
+    for c in range(len(rows), slots * LANES):
+        flat[c] = np.inf
+    filled = np.int64(0)
+    if slots <= FEW:
+        _, filled = count_ranks(squares[:slots], rows, found)
     if filled < len(found):
-        found[:] = -1
+        for c in range(len(found)):
+            found[c] = -1
         for c in range(len(rows)):
             offer(distances, found, flat[c], rows[c])
 

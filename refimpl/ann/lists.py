@@ -162,14 +162,12 @@ def _take(negated, n, past, limit, panels, lane_rows, vectors, open_rows, rows):
     return count
 
 
-@inner
+@inlined
 def _measure_and_offer(vectors, rows, count, query, metric, exact, ids, found, distances):
-    """INOUT found (k,), distances (k,). `exact` is room for FEW distances."""
-    for first in range(0, count, FEW):
-        some = rows[first : min(first + FEW, count)]
-        measure(vectors, some, len(some), query, metric, exact)
-        for c in range(len(some)):
-            offer(distances, found, exact[c], ids[some[c]])
+    """INOUT found (k,), distances (k,): with the first `count` of `rows`, FEW at most. `exact` is room for as many."""
+    measure(vectors, rows, count, query, metric, exact)
+    for c in range(count):
+        offer(distances, found, exact[c], ids[rows[c]])
 
 
 @kernel
@@ -188,19 +186,17 @@ def _select(
     for i in range(first, last):
         runs = probes[i], pair_at[i * m : (i + 1) * m], pair_step[i * m : (i + 1) * m], scores
         n = _gather(starts, lane_rows, open_rows, filtered, runs, negated, panels)
-        past, _ = threshold(negated[: _slots(n)], k, k, lanes)
-        count = _take(negated, n, np.float32(-np.inf), past, panels, lane_rows, vectors, open_rows, rows)
-        _measure_and_offer(vectors, rows, count, queries[i], metric, exact, ids, found[i], distances[i])
-        limit = -_score_limit(distances[i, -1], (offsets[i], errors[i]), metric)
-        count, kept = _take(negated, n, past, limit, panels, lane_rows, vectors, open_rows, rows), np.int64(0)
-        for c in range(count):
-            if not is_beyond(vectors[rows[c]], queries[i], distances[i, -1], errors[i], metric):
-                rows[kept] = rows[c]
-                kept += 1
-                if kept == FEW:
+        low, (high, _) = np.float32(-np.inf), threshold(negated[: _slots(n)], k, k, lanes)
+        for turn in range(2):  # the k best scores, and then what may be nearer than the worst of these
+            count, kept = _take(negated, n, low, high, panels, lane_rows, vectors, open_rows, rows), np.int64(0)
+            for c in range(count):
+                if turn == 0 or not is_beyond(vectors[rows[c]], queries[i], distances[i, -1], errors[i], metric):
+                    rows[kept] = rows[c]
+                    kept += 1
+                if kept == FEW or c == count - 1:
                     _measure_and_offer(vectors, rows, kept, queries[i], metric, exact, ids, found[i], distances[i])
                     kept = np.int64(0)
-        _measure_and_offer(vectors, rows, kept, queries[i], metric, exact, ids, found[i], distances[i])
+            low, high = high, -_score_limit(distances[i, -1], (offsets[i], errors[i]), metric)
 
 
 def best_in_lists(lists, table, queries, shifted, probes, k, metric):

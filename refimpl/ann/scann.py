@@ -28,7 +28,7 @@ from ..microkernel import columns_of, pack_panels
 from ..validation import check_integer, check_number
 from .anisotropic import anisotropic_codes, anisotropic_eta, directions, train_anisotropic
 from .byte_shuffle import MOST_PARTS
-from .code_axes import code_axes
+from .code_axes import code_axes, moments
 from .codebooks import decode, padded
 from .fast_scan import in_lanes, open_biases, pack_codes, scan_lists, table_books
 from .ivf import choose_lists, coarse_centroids, list_scan_limit, listed_rows
@@ -44,8 +44,8 @@ COST = 0.2  # of a code, in rows scanned (`list_scan_limit`)
 def near_in_memory(centroids):
     """The order (L,) of the centroids along their principal axis."""
     shifted = centroids - centroids.mean(0, dtype=np.float64)
-    axis = np.linalg.eigh(matrix_product(shifted.T, shifted))[1][:, -1]
-    return np.argsort(matrix_product(shifted, axis[:, None])[:, 0], kind="stable")
+    axis = np.linalg.eigh(moments(shifted))[1][:, -1]
+    return np.argsort((shifted * axis).sum(1), kind="stable")
 
 
 class ScaNNIndex(ReorderedIndex):
