@@ -53,10 +53,12 @@ def _product(a, b, panels, symmetric):
     if not (m and k and n):
         return np.zeros((m, n), a.dtype)
     c = np.empty((-(-m // ROWS) * ROWS, len(panels) * panels.shape[2]), a.dtype)
-    if a.T.flags.c_contiguous and not a.flags.c_contiguous:  # in place, steps m apart compete for few lines of a cache
-        stored, row_stride, step_stride, whole = pack_panels(a.T, ROWS).reshape(-1, ROWS), 1, ROWS, len(c)
+    if a.flags.c_contiguous or not a.T.flags.c_contiguous:
+        stored, strides, whole = np.ascontiguousarray(a), (k, k, 1), m // ROWS * ROWS
+    elif len(panels) > BLOCK_PANELS:  # in place, steps m apart would compete for few lines of a cache, again and again
+        stored, strides, whole = pack_panels(a.T, ROWS).reshape(-1, ROWS), (k, 1, ROWS), len(c)
     else:
-        stored, row_stride, step_stride, whole = np.ascontiguousarray(a), k, 1, m // ROWS * ROWS
+        stored, strides, whole = a.T, (1, 1, m), m // ROWS * ROWS
     edge = np.zeros((ROWS, k), a.dtype)  # the last rows, filled up: a tile reads ROWS of them
     edge[: max(0, m - whole)] = a[whole:]
     across = -(-len(panels) // BLOCK_PANELS)
@@ -64,14 +66,14 @@ def _product(a, b, panels, symmetric):
     if symmetric:
         row, column = tasks // across * BLOCK_ROWS, tasks % across * BLOCK_PANELS * panels.shape[2]
         tasks = tasks[row + BLOCK_ROWS > column]
-    arguments = stored, row_stride, step_stride, edge, whole, panels, c, tasks, across
+    arguments = stored, *strides, edge, whole, panels, c, tasks, across
     in_threads(len(tasks), _multiply, *arguments, at_least=len(tasks) if m * n * k < SMALL else 1)
     return np.ascontiguousarray(c[:m, :n])
 
 
 @kernel
-def _multiply(first, last, a, a_row, a_step, edge, whole, panels, c, tasks, across):
-    """Fill the blocks tasks[first:last] of c."""
+def _multiply(first, last, a, a_tile, a_row, a_step, edge, whole, panels, c, tasks, across):
+    """Fill the blocks tasks[first:last] of c. The tile from row r of A on starts at r a_tile."""
     n_panels, k, columns = panels.shape
     for task in tasks[first:last]:
         first_row = task // across * BLOCK_ROWS
@@ -83,7 +85,7 @@ def _multiply(first, last, a, a_row, a_step, edge, whole, panels, c, tasks, acro
                 for row in range(first_row, min(first_row + BLOCK_ROWS, len(c)), ROWS):
                     at = row * c.shape[1] + panel * columns
                     if row < whole:
-                        from_a = row * k + p * a_step
+                        from_a = row * a_tile + p * a_step
                         tile_product(a, from_a, a_row, a_step, panels, b_at, c, at, c.shape[1], steps, p > 0)
                     else:
                         tile_product(edge, p, k, 1, panels, b_at, c, at, c.shape[1], steps, p > 0)
