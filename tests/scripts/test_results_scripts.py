@@ -232,7 +232,7 @@ def test_cifar_self_supervised(run, tmp_path):
     arguments = ["--minutes", 0.001, "--pictures", 60, "--checkpoint", tmp_path]
     batches = {"simclr": (16, 3), "moco": (16, 2)}
     phases = {"simclr": ((17, 1, 4e-3),), "moco": ((17, 0.6, 1e-3), (25, 0.4, 5e-4))}
-    widths = {"simclr": (8, 16), "moco": (8, 24)}
+    widths = (8, 16)
     found = run("train_cifar_self_supervised", *arguments, WIDTHS=widths, BATCHES=batches, PHASES=phases)
     assert {"random encoder 8-16", "random encoder 8-24", "simclr", "moco"} <= set(found)
     assert all(0 <= found[name]["linear"] <= 1 and 0 <= found[name]["kNN"] <= 1 for name in ("simclr", "moco"))
@@ -252,7 +252,7 @@ def test_cifar_self_supervised(run, tmp_path):
 def test_cifar_ablations(run, script, kind):
     module = script("train_cifar_self_supervised")
     few = {kind: dict(list(variants.items())[::3]) for kind, variants in module.ABLATIONS.items()}
-    small = {"WIDTHS": {"simclr": (8, 16)}, "NARROW": (8, 16), "SMALL_BATCH": (16, 2), "BATCHES": {"simclr": (16, 3)}}
+    small = {"WIDTHS": (8, 16), "NARROW": (8, 16), "SMALL_BATCH": (16, 2), "BATCHES": {"simclr": (16, 3)}}
     arguments = ["--ablations", kind, "--minutes", 0.001, "--pictures", 60]
     found = run("train_cifar_self_supervised", *arguments, ABLATIONS=few, **small)
     assert set(found) >= {*few[kind], "random encoder 8-16"}
@@ -265,11 +265,11 @@ def test_cifar_ablations(run, script, kind):
 def test_views_of_the_same_pictures_differ(script):
     images = np.random.default_rng(0).integers(0, 256, (9, 32, 32, 3), np.uint8)
     module = script("train_cifar_self_supervised")
-    views = module.view_drawer(images, np.float32(0), np.float32(1), 5, 4, 21)(np.random.default_rng(1))
+    views = module.view_drawer(images, np.float32(0), np.float32(1), 5, 4, 21, 0.5)(np.random.default_rng(1))
     assert [view.shape for view in views] == [(5, 21, 21, 3)] * 4
     assert all(not np.array_equal(views[0], view) for view in views[1:])
     flat = np.full((9, 32, 32, 3), np.arange(9, dtype=np.uint8)[:, None, None, None] * 28)  # known by its brightness
-    first, second = module.view_drawer(flat, np.float32(0), np.float32(1), 9, 2, 25)(np.random.default_rng(1))
+    first, second = module.view_drawer(flat, np.float32(0), np.float32(1), 9, 2, 25, 0.5)(np.random.default_rng(1))
     assert np.corrcoef(first.mean((1, 2, 3)), second.mean((1, 2, 3)))[0, 1] > 0.5  # row i shows the same picture
 
 
