@@ -234,7 +234,7 @@ def test_cifar_self_supervised(run, tmp_path):
     phases = {"simclr": ((17, 1, 4e-3),), "moco": ((17, 0.6, 1e-3), (25, 0.4, 5e-4))}
     widths = (8, 16)
     found = run("train_cifar_self_supervised", *arguments, WIDTHS=widths, BATCHES=batches, PHASES=phases)
-    assert {"random encoder 8-16", "random encoder 8-24", "simclr", "moco"} <= set(found)
+    assert {"random encoder 8-16", "simclr", "moco"} <= set(found)
     assert all(0 <= found[name]["linear"] <= 1 and 0 <= found[name]["kNN"] <= 1 for name in ("simclr", "moco"))
     assert 0 <= found["simclr"]["linear, mean with the mirror image"] <= 1
     for name, (pictures, views) in batches.items():
