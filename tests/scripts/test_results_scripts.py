@@ -238,7 +238,7 @@ def test_cifar_self_supervised(run, tmp_path):
     assert all(0 <= found[name]["linear"] <= 1 and 0 <= found[name]["kNN"] <= 1 for name in ("simclr", "moco"))
     assert 0 <= found["simclr"]["linear, mean with the mirror image"] <= 1
     for name, (pictures, views) in batches.items():
-        assert found[name]["widths"] == list(widths[name])
+        assert found[name]["widths"] == list(widths)
         phases, of_a_step = found[name]["phases"], {"simclr": pictures * views, "moco": 2 * pictures}[name]
         assert found[name]["steps"] == sum(phase["steps"] for phase in phases)
         assert [score[0] for score in found[name]["kNN on the way"]][-1] == found[name]["steps"]
