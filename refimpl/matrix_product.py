@@ -9,7 +9,7 @@ row i of A and column j of B, and on nothing else.
 
 Blocking: a task is BLOCK_ROWS rows of A by BLOCK_PANELS panels of B (see `refimpl.microkernel`), and takes the sum
 BLOCK_K steps at a time, so that its part of B (128 KiB in float32) and of A (64 KiB) stay in the second-level cache. Of
-A, ROWS rows are read side by side in place; a transpose is copied first, so that a tile reads it from start to end.
+A, ROWS rows are read side by side in place; a transpose that several blocks of columns read is packed into tiles first.
 """
 
 import numpy as np

@@ -208,7 +208,8 @@ def pack_panels(b, columns):
     """Copy b (k, n) into panels (ceil(n / columns), k, columns), the last one padded with zeros.
 
     A panel is read from start to end by `tile_product`: one stream, no stride. b may have any strides, so
-    `pack_panels(b.T, columns)` packs a transpose. `columns` is `columns_of(b.dtype)`.
+    `pack_panels(b.T, columns)` packs a transpose. `columns` is `columns_of(b.dtype)`, or ROWS
+    to pack the transpose of a left matrix into tiles: a_row 1, a_step ROWS.
     """
     panels = np.empty((-(-b.shape[1] // columns), len(b), columns), b.dtype)
     in_threads(len(panels), _pack, b, panels, at_least=1 if b.size > SMALL_COPY else max(1, len(panels)))

@@ -42,9 +42,10 @@ PHASES = {  # side of the views in pixels, share of the minutes, peak of the lea
 }
 JUDGED = 25  # side of a whole picture in pixels, when it is judged
 RULES = {"adamw": adamw, "muon": muon}
+DECAYS = {"adamw": 1e-4, "muon": 1.0}  # Muon's steps do not shrink with the gradient: without decay the weights grow
 HEAD = {"hidden": 1024, "projection": 128}
 SETTINGS = {
-    "simclr": {"rule": "muon", "weight_decay": 1.0, "temperature": 0.2, **HEAD},
+    "simclr": {"rule": "muon", "weight_decay": DECAYS["muon"], "temperature": 0.2, **HEAD},
     "moco": {
         "rule": "muon", "weight_decay": 1.0, "temperature": 0.1, "queue": 4096, "momentum": 0.95, "groups": 2, **HEAD,
     },
@@ -151,7 +152,12 @@ def plans(args):
         }
     if args.ablations == "rules":
         return {
-            name: ("simclr", BATCHES["simclr"], ((17, 1, rate),), SETTINGS["simclr"] | {"rule": rule})
+            name: (
+                "simclr",
+                BATCHES["simclr"],
+                ((17, 1, rate),),
+                SETTINGS["simclr"] | {"rule": rule, "weight_decay": DECAYS[rule]},
+            )
             for name, (rule, rate) in ABLATIONS["rules"].items()
         }
     return {method: (method, BATCHES[method], PHASES[method], SETTINGS[method]) for method in args.methods}

@@ -59,8 +59,8 @@ def choose_parts(variances, parts=None):
 
 
 def moments(x):
-    """x^T x (d, d) float64 of x (n, d): float32 products of numbers scaled to at most 1."""
-    largest = np.float64(np.abs(x).max(initial=0)) or 1.0
+    """x^T x (d, d) float64 of x (n, d), finite: float32 products of numbers scaled to at most 1, so none overflows."""
+    largest = np.float64(np.abs(x).max(initial=0) or 1)
     scaled = (x / largest).astype(np.float32)
     return matrix_product(scaled.T, scaled) * largest**2
 

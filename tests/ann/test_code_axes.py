@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from refimpl.ann.code_axes import LEFT, choose_parts, code_axes, expected_error
+from refimpl.ann.code_axes import LEFT, choose_parts, code_axes, expected_error, moments
 from refimpl.ann.codebooks import deal, decode, encode, train_codebooks
 
 
@@ -77,3 +77,14 @@ def test_the_expected_error_is_that_of_normal_vectors(parts, width, decay, seed)
     r = x.copy()
     r[:, deal(variances[: parts * width], parts)] -= decode(encode(own, books), books, parts * width)
     np.testing.assert_allclose((r**2 @ variances).mean(), expected, rtol=0.15)
+
+
+@given(n=st.integers(0, 40), d=st.integers(1, 9), exponent=st.integers(-44, 38), seed=st.integers(0, 999))
+def test_moments_of_any_size_are_those_of_float64(n, d, exponent, seed):
+    x = np.random.default_rng(seed).uniform(-1, 1, (n, d))
+    x = (x * min(10.0**exponent, 3e38)).astype(np.float32)
+    expected = x.T.astype(np.float64) @ x.astype(np.float64)
+    largest = np.abs(x).max(initial=0).astype(np.float64)
+    np.testing.assert_allclose(moments(x), expected, rtol=0, atol=(n + 4) * 2.0**-23 * n * largest**2)
+    np.testing.assert_array_equal(moments(x), moments(x).T)
+    assert moments(x).dtype == np.float64
