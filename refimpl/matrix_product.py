@@ -52,15 +52,16 @@ def _product(a, b, panels, symmetric):
     (m, k), n = a.shape, b.shape[1]
     if not (m and k and n):
         return np.zeros((m, n), a.dtype)
-    c = np.empty((-(-m // ROWS) * ROWS, len(panels) * panels.shape[2]), a.dtype)
     if a.flags.c_contiguous or not a.T.flags.c_contiguous:
-        stored, strides, whole = np.ascontiguousarray(a), (k, k, 1), m // ROWS * ROWS
+        stored, strides = np.ascontiguousarray(a), (k, k, 1)
     elif len(panels) > BLOCK_PANELS:  # in place, steps m apart would compete for few lines of a cache, again and again
-        stored, strides, whole = pack_panels(a.T, ROWS).reshape(-1, ROWS), (k, 1, ROWS), len(c)
+        stored, strides = pack_panels(a.T, ROWS).reshape(-1, ROWS), (k, 1, ROWS)
     else:
-        stored, strides, whole = a.T, (1, 1, m), m // ROWS * ROWS
+        stored, strides = a.T, (1, 1, m)
+    whole = m // ROWS * ROWS
     edge = np.zeros((ROWS, k), a.dtype)  # the last rows, filled up: a tile reads ROWS of them
-    edge[: max(0, m - whole)] = a[whole:]
+    edge[: m - whole] = a[whole:]
+    c = np.empty((-(-m // ROWS) * ROWS, len(panels) * panels.shape[2]), a.dtype)
     across = -(-len(panels) // BLOCK_PANELS)
     tasks = np.arange(-(-len(c) // BLOCK_ROWS) * across)  # blocks are counted along the columns first
     if symmetric:
