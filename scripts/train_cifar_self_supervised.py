@@ -30,7 +30,7 @@ from refimpl.images import resize, simclr_views
 from refimpl.nn import adamw, muon, whitened, whitened_init
 from refimpl.training import knn_predict, linear_probe, moco, pooled_features, probe_predict, simclr
 
-WIDTHS = (64, 256, 512)
+WIDTHS = {"simclr": (96, 320, 640), "moco": (64, 256, 512)}
 NARROW = (32, 64, 128)  # widths for MoCo's ablations
 VIEWS = {"crop_area": (0.2, 1.0), "grey_probability": 0.2}
 JITTER = {"simclr": 0.8, "moco": 0.5}  # strength of the change of colours
@@ -182,7 +182,7 @@ def main():
         at_random, runs, evaluations = {}, {}, 6 if args.ablations else 12
         for name, (method, (pictures_each, views), phases, settings) in plans(args).items():
             batch, head, done = min(pictures_each, len(images)), None, []
-            widths = NARROW if args.ablations == "moco" else WIDTHS
+            widths = NARROW if args.ablations == "moco" else WIDTHS[method]
             encoder = params, state = whitened_init(some, widths=widths, seed=args.seed)
             untrained = f"random encoder {'-'.join(map(str, widths))}"
             if untrained not in at_random:

@@ -232,13 +232,13 @@ def test_cifar_self_supervised(run, tmp_path):
     arguments = ["--minutes", 0.001, "--pictures", 60, "--checkpoint", tmp_path]
     batches = {"simclr": (16, 3), "moco": (16, 2)}
     phases = {"simclr": ((17, 1, 4e-3),), "moco": ((17, 0.6, 1e-3), (25, 0.4, 5e-4))}
-    widths = (8, 16)
+    widths = {"simclr": (8, 16), "moco": (8, 12)}
     found = run("train_cifar_self_supervised", *arguments, WIDTHS=widths, BATCHES=batches, PHASES=phases)
-    assert {"random encoder 8-16", "simclr", "moco"} <= set(found)
+    assert {"random encoder 8-16", "random encoder 8-12", "simclr", "moco"} <= set(found)
     assert all(0 <= found[name]["linear"] <= 1 and 0 <= found[name]["kNN"] <= 1 for name in ("simclr", "moco"))
     assert 0 <= found["simclr"]["linear, mean with the mirror image"] <= 1
     for name, (pictures, views) in batches.items():
-        assert found[name]["widths"] == list(widths)
+        assert found[name]["widths"] == list(widths[name])
         phases, of_a_step = found[name]["phases"], {"simclr": pictures * views, "moco": 2 * pictures}[name]
         assert found[name]["steps"] == sum(phase["steps"] for phase in phases)
         assert [score[0] for score in found[name]["kNN on the way"]][-1] == found[name]["steps"]
@@ -252,7 +252,7 @@ def test_cifar_self_supervised(run, tmp_path):
 def test_cifar_ablations(run, script, kind):
     module = script("train_cifar_self_supervised")
     few = {kind: dict(list(variants.items())[::3]) for kind, variants in module.ABLATIONS.items()}
-    small = {"WIDTHS": (8, 16), "NARROW": (8, 16), "SMALL_BATCH": (16, 2), "BATCHES": {"simclr": (16, 3)}}
+    small = {"WIDTHS": {"simclr": (8, 16)}, "NARROW": (8, 16), "SMALL_BATCH": (16, 2), "BATCHES": {"simclr": (16, 3)}}
     arguments = ["--ablations", kind, "--minutes", 0.001, "--pictures", 60]
     found = run("train_cifar_self_supervised", *arguments, ABLATIONS=few, **small)
     assert set(found) >= {*few[kind], "random encoder 8-16"}
