@@ -23,19 +23,25 @@ K = 10
 PROBES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 EF = (10, 11, 12, 14, 16, 20, 24, 32, 48, 64)
 
-#: name: how to make it, and the values of the one parameter that is varied
+
+def lists_for(n):
+    """How many lists every inverted index has on n vectors: 1,024, from half a million on 4,096."""
+    return 1024 if n < 500_000 else 4096
+
+
+#: name: how to make it with so many lists, and the values of the one parameter that is varied
 OURS = {
-    "IVFIndex": (lambda: IVFIndex(lists=1024), "probes", PROBES),
-    "IVFPQIndex": (lambda: IVFPQIndex(lists=1024, rerank=50), "probes", PROBES),
-    "IVFPQIndex, 4 bits": (lambda: IVFPQIndex(lists=1024, parts=64, bits=4, rerank=30), "probes", PROBES),
-    "ScaNNIndex": (lambda: ScaNNIndex(lists=1024, rerank=30), "probes", PROBES),
-    "ScaNNIndex, rerank 20": (lambda: ScaNNIndex(lists=1024, rerank=20), "probes", PROBES),
-    "ScaNNIndex, spilled": (lambda: ScaNNIndex(lists=1024, rerank=40, spill=1.0), "probes", PROBES),
-    "RaBitQIndex": (lambda: RaBitQIndex(lists=1024, eps0=1.5), "probes", PROBES),
-    "HNSWIndex": (lambda: HNSWIndex(), "ef", EF),
-    "RPForestIndex": (lambda: RPForestIndex(), "max_leaves", (20, 40, 60, 80, 140, 200)),
-    "LSHIndex": (lambda: LSHIndex(), "probes", (50, 100, 200, 500)),
-    "HammingIndex": (lambda: HammingIndex(), "rerank", (50, 200, 500)),
+    "IVFIndex": (lambda lists: IVFIndex(lists=lists), "probes", PROBES),
+    "IVFPQIndex": (lambda lists: IVFPQIndex(lists=lists, rerank=50), "probes", PROBES),
+    "IVFPQIndex, 4 bits": (lambda lists: IVFPQIndex(lists=lists, parts=64, bits=4, rerank=30), "probes", PROBES),
+    "ScaNNIndex": (lambda lists: ScaNNIndex(lists=lists, rerank=30), "probes", PROBES),
+    "ScaNNIndex, rerank 20": (lambda lists: ScaNNIndex(lists=lists, rerank=20), "probes", PROBES),
+    "ScaNNIndex, spilled": (lambda lists: ScaNNIndex(lists=lists, rerank=40, spill=1.0), "probes", PROBES),
+    "RaBitQIndex": (lambda lists: RaBitQIndex(lists=lists, eps0=1.5), "probes", PROBES),
+    "HNSWIndex": (lambda lists: HNSWIndex(), "ef", EF),
+    "RPForestIndex": (lambda lists: RPForestIndex(), "max_leaves", (20, 40, 60, 80, 140, 200)),
+    "LSHIndex": (lambda lists: LSHIndex(), "probes", (50, 100, 200, 500)),
+    "HammingIndex": (lambda lists: HammingIndex(), "rerank", (50, 200, 500)),
 }
 
 
@@ -43,7 +49,7 @@ def ours(name):
     make, parameter, values = OURS[name]
 
     def build(vectors):
-        index = make().fit(vectors)
+        index = make(lists_for(len(vectors))).fit(vectors)
 
         def ask(value, queries):
             setattr(index, parameter, value)
@@ -54,14 +60,19 @@ def ours(name):
     return build
 
 
+def with_lists(name, n):
+    """A name or factory with as many lists as there are on n vectors."""
+    return name.replace("IVF1024", f"IVF{lists_for(n)}")
+
+
 def faiss_factory(factory, k_factor=4):
-    """k_factor x 10 codes are re-ranked, where the factory says so ("RFlat")."""
+    """k_factor x 10 codes are re-ranked, where the factory says so ("RFlat"); "IVF1024" stands for `lists_for`."""
 
     def build(vectors):
         import faiss
 
         faiss.omp_set_num_threads(2)
-        index = faiss.index_factory(vectors.shape[1], factory)
+        index = faiss.index_factory(vectors.shape[1], with_lists(factory, len(vectors)))
         if factory.startswith("HNSW"):
             index.hnsw.efConstruction = 200
         index.train(vectors)
@@ -84,7 +95,8 @@ def faiss_factory(factory, k_factor=4):
 def build_scann(vectors):
     import scann
 
-    builder = scann.scann_ops_pybind.builder(vectors, K, "squared_l2").tree(1024, 16, training_sample_size=65_536)
+    lists = lists_for(len(vectors))
+    builder = scann.scann_ops_pybind.builder(vectors, K, "squared_l2").tree(lists, 16, training_sample_size=64 * lists)
     index = builder.score_ah(2, anisotropic_quantization_threshold=0.2).reorder(50).build()
     index.set_num_threads(2)
 

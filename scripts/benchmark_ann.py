@@ -1,7 +1,7 @@
 """How fast are exact search, k-means and the inverted lists, beside faiss and scikit-learn?
 
     python scripts/benchmark_ann.py [--peers] [--json docs/results/benchmark_ann.json] [--data FILE.npy]
-                                    [--only exact,kmeans,ivf,ivfpq,growth,best]
+                                    [--only exact,kmeans,ivf,ivfpq,growth,best] [--skip NAME ...]
                                     [--plot docs/results/benchmark_ann_curves.png]
 
 Two threads, on 200,000 unit vectors of 128 dimensions that lie near 16, and 2,000 queries (`embeddings`). Times are
@@ -21,6 +21,7 @@ best      every approximate index of this library and every other library (ann_c
           the best of either side at recall 0.95 and 0.99, build times, memory, and the median and 99th percentile of
           single queries at 0.95. The curves go to --plot. All points of all are timed in turn in every repeat.
           Memory is what the process grew by during the build, the vectors given not counted: a rough figure.
+          --skip leaves out the contenders named.
 
 With --json, rows of parts that were not run stay. --data reads vectors (n, d) from a file and sets 2,000 of them aside
 as queries; the rows are then about these.
@@ -30,12 +31,15 @@ import gc
 import importlib.metadata
 import json
 import os
+import shlex
 import statistics
+import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from ann_contenders import OURS, PEERS, K, ours
+from ann_contenders import OURS, PEERS, K, ours, with_lists
 from benchmark_ann_trees import Table, embeddings, environment, has, medians, seconds
 from command_line import Parser, check_writable, one_line_errors
 from numba.core.registry import cpu_target
@@ -203,11 +207,12 @@ def fastest(record, target):
     return max((p for p in record["points"] if p["recall"] >= target), key=lambda p: p["rate"], default=None)
 
 
-def benchmark_best(table, peers, repeats, vectors, queries, truth):
-    builds = {name: ours(name) for name in OURS}
+def benchmark_best(table, peers, repeats, vectors, queries, truth, skip=()):
+    builds = {name: ours(name) for name in OURS if name not in skip}
     if peers:
-        builds.update({name: build for name, (module, build) in PEERS.items() if has(module)})
-        missing = [name for name, (module, _) in PEERS.items() if not has(module)]
+        asked = {name: peer for name, peer in PEERS.items() if name not in skip}
+        builds.update({with_lists(name, len(vectors)): build for name, (module, build) in asked.items() if has(module)})
+        missing = [name for name, (module, _) in asked.items() if not has(module)]
         if missing:
             print("not installed, skipped:", ", ".join(missing))
     contenders = [build_contender(name, build, vectors, queries, truth) for name, build in builds.items()]
@@ -315,11 +320,15 @@ def main():
     parser.add_argument("--only", help=f"some of {','.join(BENCHMARKS)}")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--data", type=Path, metavar="FILE.npy", help="vectors (n, d) in place of the made ones")
+    parser.add_argument("--skip", nargs="+", default=[], metavar="NAME", help="leave out of the part `best`")
     parser.add_argument("--plot", type=Path, metavar="PATH", help="draw the curves of the part `best` there")
     options = parser.parse_args()
     chosen = options.only.split(",") if options.only else list(BENCHMARKS)
     if not set(chosen) <= set(BENCHMARKS):
         parser.error(f"--only: expected some of {','.join(BENCHMARKS)}, got {options.only}")
+    unknown = set(options.skip) - set(OURS) - set(PEERS)
+    if unknown:
+        parser.error(f"--skip: expected names of ann_contenders.py, got {', '.join(sorted(unknown))}")
     parser.at_least(options, repeats=1)
     for name, path in (("--json", options.json), ("--plot", options.plot)):
         if path is not None:
@@ -331,9 +340,10 @@ def main():
         print("not installed, skipped:", ", ".join(name for name in ("faiss", "sklearn") if not has(name)))
     table = Table()
     table.contenders = None
+    benchmarks = BENCHMARKS | {"best": partial(benchmark_best, skip=options.skip)}
     for name in chosen:
         start = len(table.rows)
-        BENCHMARKS[name](table, options.peers, options.repeats, vectors, queries, truth)
+        benchmarks[name](table, options.peers, options.repeats, vectors, queries, truth)
         for row in table.rows[start:]:
             row["part"] = name
     if options.plot and table.contenders:
@@ -342,8 +352,7 @@ def main():
         before = json.loads(options.json.read_text()) if options.json.exists() else {"rows": []}
         rows = [row for row in before["rows"] if row.get("part") in set(BENCHMARKS) - set(chosen)] + table.rows
         rows.sort(key=lambda row: list(BENCHMARKS).index(row["part"]))
-        command = f"python scripts/benchmark_ann.py{' --peers' if options.peers else ''} --repeats {options.repeats}"
-        command += f"{f' --data {options.data.name}' if options.data else ''} --json {options.json.as_posix()}"
+        command = shlex.join(["python", "scripts/benchmark_ann.py", *sys.argv[1:]])
         result = {"command": command, "environment": {**environment(), **kernels, **peer_versions()}, "rows": rows}
         result["contenders"] = table.contenders or before.get("contenders")
         with atomic_write(options.json) as file:

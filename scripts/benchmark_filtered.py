@@ -18,7 +18,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from ann_contenders import EF, OURS, K
+from ann_contenders import EF, OURS, K, lists_for
 from benchmark_ann_trees import embeddings, environment, has, medians
 from command_line import Parser, check_writable, one_line_errors
 
@@ -63,7 +63,7 @@ def build_ours(vectors, queries, truth):
     asks["ExactIndex"] = lambda mask: exact.search(queries, K, allow=mask).ids
     for name in INDEXES:
         make, parameter, settings = OURS[name]
-        index = make().fit(vectors)
+        index = make(lists_for(len(vectors))).fit(vectors)
 
         def ask(mask, index=index):
             return index.search(queries, K, allow=mask).ids

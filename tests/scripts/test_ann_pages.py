@@ -126,3 +126,23 @@ def test_filters_allow_what_they_say(script):
     for kind in ("random", "one side"):  # each within the one before
         nested = [masks[f"{kind} {share}%"] for share in ("50", "10", "1", "0.1")]
         assert all((small <= large).all() for large, small in zip(nested, nested[1:]))
+
+
+def test_the_best_index_beside_others(script, tmp_path, monkeypatch):
+    """The contenders that are not skipped, with as many lists as there are on so many vectors."""
+    contenders = script("ann_contenders")
+    assert contenders.with_lists("faiss IVF1024,Flat", 999_999) == "faiss IVF4096,Flat"
+    assert contenders.with_lists("faiss IVF1024,Flat", 1500) == "faiss IVF1024,Flat"
+    data, path = tmp_path / "vectors.npy", tmp_path / "best.json"
+    np.save(data, np.random.default_rng(0).standard_normal((1500, 6)))
+    skip = [name for name in contenders.OURS if name not in ("RPForestIndex", "HammingIndex")]
+    arguments = ["--only", "best", "--repeats", "1", "--data", str(data), "--json", str(path), "--skip", *skip]
+    monkeypatch.setattr(sys, "argv", ["benchmark_ann.py", *arguments])
+    script("benchmark_ann").main()
+    record = json.loads(path.read_text())
+    assert [contender["name"] for contender in record["contenders"]] == ["RPForestIndex", "HammingIndex"]
+    points = [point for contender in record["contenders"] for point in contender["points"]]
+    assert all(0 <= point["recall"] <= 1 and point["rate"] > 0 for point in points)
+    rows = [row["work"].split(":")[0] for row in record["rows"]]
+    assert rows == [f"best index at recall >= {target}" for target in (0.95, 0.99)][: len(rows)] != []
+    assert "'IVFPQIndex, 4 bits'" in record["command"]

@@ -164,6 +164,7 @@ WRONG = [
     ("embed_cifar", ["--out", "{tmp}"], "--out"),
     ("benchmark_ann", ["--repeats", "0"], "--repeats"),
     ("benchmark_ann", ["--only", "none"], "--only"),
+    ("benchmark_ann", ["--skip", "none"], "--skip"),
     ("benchmark_ann", ["--data", "{tmp}/none.npy"], "none.npy"),
     ("benchmark_ann", ["--data", "{tmp}/file"], "file"),
     ("benchmark_ann", ["--plot", "{tmp}"], "--plot"),
