@@ -11,6 +11,10 @@ import numpy as np
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
+class NotFinite(ValueError):
+    """A NaN or an infinity where none may be: of the caller's numbers, or of what came of them."""
+
+
 def check_array(value, name, *, ndim=None, shape=None, dtypes=None, finite=False, min_rows=0):
     """`value` as an ndarray, after checking what is asked for.
 
@@ -44,7 +48,7 @@ def check_array(value, name, *, ndim=None, shape=None, dtypes=None, finite=False
         raise ValueError(f"{name}: expected at least {min_rows} row(s), got shape {array.shape}")
     if finite and array.dtype.kind == "f" and not np.isfinite(array).all():
         at = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-        raise ValueError(f"{name}: expected finite values, got {array[at]} at index {at}")
+        raise NotFinite(f"{name}: expected finite values, got {array[at]} at index {at}")
     return array
 
 

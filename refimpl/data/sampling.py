@@ -146,7 +146,7 @@ def importance_sample(target, proposal, k, seed):
     if (proposal[target > 0] == 0).any():
         raise ValueError("proposal: expected values above 0 wherever target is, got 0")
     k = check_integer(k, "k", minimum=1)
-    target, proposal = target / target.sum(), proposal / proposal.sum()
+    target, proposal = (w / w.max() / (w / w.max()).sum() for w in (target, proposal))  # the sum itself may overflow
     rows = np.random.default_rng(seed).choice(len(proposal), k, p=proposal)
     return Importance(rows, target[rows] / proposal[rows])
 

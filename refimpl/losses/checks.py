@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..validation import FLOATS, check_array
+from ..validation import FLOATS, NotFinite, check_array
 
 
 def check_embeddings(**arrays):
@@ -15,6 +15,15 @@ def check_embeddings(**arrays):
             raise ValueError(f"{name}: expected {first.dtype} {first.shape}, got {array.dtype} {array.shape}")
         checked.append(array)
     return checked
+
+
+def no_overflow(values, what, name="x"):
+    """`values`, computed from finite embeddings; NotFinite if one left the range of their dtype."""
+    if not np.isfinite(values).all():
+        raise NotFinite(
+            f"{name}: expected every {what} within {values.dtype}, got one that overflows; scale the embeddings"
+        )
+    return values
 
 
 def check_labels(labels, n, classes=None, name="labels"):

@@ -23,7 +23,7 @@ import numpy as np
 from ..matrix_product import matrix_product
 from ..nn import l2_normalize, log_softmax
 from ..validation import check_array, check_number
-from .checks import check_embeddings, check_labels, same_label
+from .checks import check_embeddings, check_labels, no_overflow, same_label
 from .cross_entropy import cross_entropy_rows
 from .similarity import squared_distance
 
@@ -36,7 +36,8 @@ def contrastive_loss(x1, x2, same, *, margin=1.0):
     x1, x2  (n, d) float
     same    (n,) of 0 or 1 (or bool)
     Returns loss (float), (dx1, dx2). At d = 0 the push has no direction: its gradient there is taken as 0.
-    Raises ValueError for wrong shapes, non-finite values, `same` other than 0 or 1, a negative margin.
+    Raises ValueError for wrong shapes, non-finite values, distances that overflow, `same` other than 0 or 1, a
+    negative margin.
     Source: Hadsell, Chopra and LeCun 2006, equation 4. Some libraries omit the halves or do not square: compare first.
     """
     x1, x2 = check_embeddings(x1=x1, x2=x2)
@@ -46,9 +47,9 @@ def contrastive_loss(x1, x2, same, *, margin=1.0):
         raise ValueError("same: expected only 0 and 1")
     n = len(x1)
     difference = x1 - x2
-    d = np.linalg.norm(difference, axis=1)
+    d = no_overflow(np.linalg.norm(difference, axis=1), "squared distance", "x1, x2")
     gap = np.maximum(margin - d, 0)
-    loss = np.sum(same * d**2 + (1 - same) * gap**2) / (2 * n)
+    loss = np.sum(np.where(same == 1, d, gap).astype(np.float64) ** 2) / (2 * n)
     push = np.divide(gap, d, out=np.zeros_like(d), where=d > 0)
     dx1 = (same - (1 - same) * push)[:, None] * difference / n
     return float(loss), (dx1, -dx1)
@@ -64,7 +65,8 @@ def candidate_cross_entropy(query, candidates, position, *, temperature=1.0):
     position    (n,) integers in [0, k): the row of the positive
     Dot products as they come: normalise first where cosine is meant.
     Returns loss (float), (dquery, dcandidates).
-    Raises ValueError for wrong shapes, non-finite values, positions outside [0, k), temperature <= 0.
+    Raises ValueError for wrong shapes, non-finite values, logits that overflow, positions outside [0, k),
+    temperature <= 0.
     Source: Aminian and Xu, "Machine Learning System Design Interview", 2023, chapter 2 (contrastive training).
     """
     (query,) = check_embeddings(query=query)
@@ -72,7 +74,7 @@ def candidate_cross_entropy(query, candidates, position, *, temperature=1.0):
     candidates = check_array(candidates, "candidates", shape=(n, None, d), dtypes=[query.dtype], finite=True)
     position = check_labels(position, n, classes=candidates.shape[1], name="position")
     temperature = check_number(temperature, "temperature", above=0)
-    logits = np.einsum("nd,nkd->nk", query, candidates) / temperature
+    logits = no_overflow(np.einsum("nd,nkd->nk", query, candidates) / temperature, "logit", "query, candidates")
     loss, dlogits = cross_entropy_rows(logits, position)
     dlogits /= temperature
     return loss, (np.einsum("nk,nkd->nd", dlogits, candidates), dlogits[:, :, None] * query[:, None, :])
@@ -84,11 +86,12 @@ def n_pair_loss(anchor, positive):
         loss = cross-entropy of logits = anchor @ positive.T with labels 0 .. n-1
 
     anchor, positive  (n, d) float; not normalised here. Returns loss (float), (danchor, dpositive).
-    Raises ValueError for wrong shapes or non-finite values.
+    Raises ValueError for wrong shapes, non-finite values, dot products that overflow.
     Source: Sohn 2016, equation 6, without its L2 penalty on the embeddings. It is one-way InfoNCE at temperature 1.
     """
     anchor, positive = check_embeddings(anchor=anchor, positive=positive)
-    loss, dlogits = cross_entropy_rows(matrix_product(anchor, positive.T), np.arange(len(anchor)))
+    logits = no_overflow(matrix_product(anchor, positive.T), "dot product", "anchor, positive")
+    loss, dlogits = cross_entropy_rows(logits, np.arange(len(anchor)))
     return loss, (matrix_product(dlogits, positive), matrix_product(dlogits.T, anchor))
 
 
@@ -98,17 +101,17 @@ def info_nce(query, positive, negatives, *, temperature):
         logits_i = [q_i . p_i, q_i . n_1, ..., q_i . n_k] / temperature            loss = cross-entropy with label 0
 
     query, positive  (n, d) float
-    negatives        (k, d), shared by all queries (MoCo's queue), or (n, k, d), each query's own
+    negatives        (k, d), shared by all queries (MoCo's queue), or (n, k, d), each query's own; k >= 1
     Dot products as they come: normalise first where cosine is meant.
     Returns loss (float), (dquery, dpositive, dnegatives).
-    Raises ValueError for wrong shapes, non-finite values, temperature <= 0.
+    Raises ValueError for wrong shapes, no negatives, non-finite values, logits that overflow, temperature <= 0.
     Source: van den Oord, Li and Vinyals 2018, equation 4; He et al. 2020 (MoCo), equation 1.
     """
     query, positive = check_embeddings(query=query, positive=positive)
     negatives = check_array(negatives, "negatives", ndim=(2, 3), dtypes=[query.dtype], finite=True)
     n, d = query.shape
-    if negatives.shape[-1] != d or (negatives.ndim == 3 and len(negatives) != n):
-        raise ValueError(f"negatives: expected shape (k, {d}) or ({n}, k, {d}), got {negatives.shape}")
+    if negatives.shape[-1] != d or negatives.shape[-2] == 0 or (negatives.ndim == 3 and len(negatives) != n):
+        raise ValueError(f"negatives: expected shape (k, {d}) or ({n}, k, {d}), k >= 1, got {negatives.shape}")
     temperature = check_number(temperature, "temperature", above=0)
     first = np.zeros(n, np.int64)
     if negatives.ndim == 3:
@@ -117,6 +120,7 @@ def info_nce(query, positive, negatives, *, temperature):
         return loss, (dquery, dcandidates[:, 0], dcandidates[:, 1:])
     to_positive = np.sum(query * positive, axis=1, keepdims=True)
     logits = np.concatenate([to_positive, matrix_product(query, negatives.T)], axis=1) / temperature
+    no_overflow(logits, "logit", "query, positive, negatives")
     loss, dlogits = cross_entropy_rows(logits, first)
     dlogits /= temperature
     dpositive, drest = dlogits[:, :1] * query, dlogits[:, 1:]

@@ -38,10 +38,9 @@ def softmax_cross_entropy(logits, labels, *, label_smoothing=0.0, class_weights=
     if s == 0 and class_weights is None:
         return cross_entropy_rows(logits.copy(), labels)
     n, c = logits.shape
-    weights, total = weights_of(class_weights, labels, logits)
     target = np.full((n, c), s / c, logits.dtype)
     target[np.arange(n), labels] += 1 - s
-    target *= weights / total
+    target *= shares_of_weight(class_weights, labels, logits)
     log_p, _ = log_softmax(logits)
     loss = -np.sum(target * log_p)
     return float(loss), np.exp(log_p) * target.sum(axis=1, keepdims=True) - target
@@ -53,17 +52,18 @@ def check_logits(logits, labels):
     return logits, check_labels(labels, len(logits), classes=logits.shape[1])
 
 
-def weights_of(class_weights, labels, logits):
-    """The class weights (c,) in the dtype of the logits, 1 for None; and the sum of the weights of the labels."""
+def shares_of_weight(class_weights, labels, logits):
+    """w_j / sum_i w_{label_i} for each class (c,), in the dtype of the logits; 1/n without weights."""
     if class_weights is None:
         class_weights = np.ones(logits.shape[1])
-    weights = check_array(class_weights, "class_weights", shape=(logits.shape[1],), finite=True).astype(logits.dtype)
+    weights = check_array(class_weights, "class_weights", shape=(logits.shape[1],), finite=True).astype(np.float64)
     if (weights < 0).any():
         raise ValueError(f"class_weights: expected values >= 0, got {weights.min()}")
+    weights /= weights.max() or 1  # neither the sum nor the shares leave the range of float32
     total = weights[labels].sum()
     if total == 0:
         raise ValueError("class_weights: expected at least one label with a weight above 0")
-    return weights, total
+    return (weights / total).astype(logits.dtype)
 
 
 def cross_entropy_rows(logits, labels):

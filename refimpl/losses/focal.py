@@ -9,7 +9,7 @@ import numpy as np
 
 from ..nn import log_softmax
 from ..validation import FLOATS, check_array, check_number
-from .cross_entropy import check_logits, weights_of
+from .cross_entropy import check_logits, shares_of_weight
 
 
 def focal_loss(logits, targets, *, alpha=0.25, gamma=2.0):
@@ -74,7 +74,7 @@ def softmax_focal_loss(logits, labels, *, gamma=2.0, class_weights=None):
     if logits.shape[1] < 2:
         raise ValueError(f"logits: expected at least two classes, got shape {logits.shape}")
     gamma = logits.dtype.type(check_number(gamma, "gamma", minimum=0))
-    weights, total = weights_of(class_weights, labels, logits)
+    shares = shares_of_weight(class_weights, labels, logits)
     rows = np.arange(len(logits))
     others = logits.copy()
     others[rows, labels] = -np.inf
@@ -84,7 +84,7 @@ def softmax_focal_loss(logits, labels, *, gamma=2.0, class_weights=None):
     # p_k = u r_k for every other class k, so u without 1 - p; the likeliest k, where both logarithms are small
     k = np.argmax(others, axis=1)
     u = np.exp(log_all[rows, k] - log_r[rows, k])
-    weight = weights[labels] / total * u**gamma
+    weight = shares[labels] * u**gamma
     slope = weight * (gamma * np.exp(log_p) * log_p - u)
     dlogits = -slope[:, None] * np.exp(log_r)
     dlogits[rows, labels] = slope

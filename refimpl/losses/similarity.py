@@ -21,12 +21,13 @@ from numba import njit, prange
 from ..matrix_product import matrix_product
 from ..nn import l2_normalize
 from ..validation import FLOATS, check_array
+from .checks import no_overflow
 
 
 def dot_similarity(x, y):
     """s = x y^T, and pullback(ds): dx = ds y, dy = ds^T x. Raises ValueError if a product overflows."""
     x, y = _two_sets(x, y)
-    s = _finite(matrix_product(x, y.T), "dot product")
+    s = no_overflow(matrix_product(x, y.T), "dot product")
 
     def pullback(ds):
         ds = check_array(ds, "ds", shape=s.shape, dtypes=(s.dtype,))
@@ -58,7 +59,7 @@ def squared_distance(x, y):
     Raises ValueError if a square overflows. Cost: O(n m d) time, O(n m) memory.
     """
     x, y = _two_sets(x, y)
-    s = _finite(_squared(x, y), "squared distance")
+    s = no_overflow(_squared(x, y), "squared distance")
 
     def pullback(ds):
         ds = check_array(ds, "ds", shape=s.shape, dtypes=(s.dtype,))
@@ -74,7 +75,7 @@ def euclidean_distance(x, y):
     Cost: O(n m d) time, O(n m) memory; in the pullback only pairs with ds other than 0 take time.
     """
     x, y = _two_sets(x, y)
-    s = np.sqrt(_finite(_squared(x, y), "squared distance"))
+    s = np.sqrt(no_overflow(_squared(x, y), "squared distance"))
 
     def pullback(ds):
         ds = check_array(ds, "ds", shape=s.shape, dtypes=(s.dtype,))
@@ -87,12 +88,6 @@ def _two_sets(x, y):
     x = check_array(x, "x", ndim=2, dtypes=FLOATS, finite=True, min_rows=1)
     y = check_array(y, "y", shape=(None, x.shape[1]), dtypes=(x.dtype,), finite=True, min_rows=1)
     return np.ascontiguousarray(x), np.ascontiguousarray(y)
-
-
-def _finite(s, what):
-    if not np.isfinite(s).all():
-        raise ValueError(f"x: expected every {what} within {s.dtype}, got one that overflows; scale the embeddings")
-    return s
 
 
 def _squared(x, y):
@@ -109,7 +104,7 @@ def _through_differences(weight, x, y):
     return dx, dy
 
 
-# The sum over k may be taken in vector lanes; infinities stay what they are, for `_finite` to find.
+# The sum over k may be taken in vector lanes; infinities stay what they are, for `no_overflow` to find.
 @njit(cache=True, parallel=True, fastmath={"reassoc", "contract"})
 def _sum_squares(x, y, s):
     for i in prange(len(x)):

@@ -8,7 +8,7 @@ batch_all_triplet_loss   one batch and all its triplets, O(n^3) of them, in O(n^
 import numpy as np
 
 from ..validation import check_array, check_choice, check_number
-from .checks import check_embeddings, same_label
+from .checks import check_embeddings, no_overflow, same_label
 from .similarity import euclidean_distance
 
 
@@ -103,7 +103,7 @@ def batch_all_triplet_loss(z, labels, *, margin=0.2, mean_over="violating"):
 def _distance(x, y):
     """|x - y| (n,), and its gradient in x, the unit vector from y to x (n, d)."""
     difference = x - y
-    d = np.linalg.norm(difference, axis=1)
+    d = no_overflow(np.linalg.norm(difference, axis=1), "squared distance")
     return d, np.divide(difference, d[:, None], out=np.zeros_like(difference), where=d[:, None] > 0)
 
 

@@ -40,7 +40,7 @@ def airbench_step(params, head, state, x, labels, *, label_smoothing):
 
 def airbench(
     draw, params, state, *, classes, steps=None, minutes=None, learning_rate=1.5, weight_decay=1.33e-3, momentum=0.85,
-    label_smoothing=0.2, rise=0.23, seed=0, **loop,
+    label_smoothing=0.2, rise=0.23, about=None, seed=0, **loop,
 ):  # fmt: skip
     """Train a network of `refimpl.nn.whitened_init` and a linear classifier behind it.
 
@@ -49,6 +49,7 @@ def airbench(
     learning_rate  peak, for the mean loss of 1,024 pictures; in proportion for batches of another size
     weight_decay   of the weights, as of `sgd`
     rise           the part of the training in which the rate rises
+    about          of the data, as of `loop.train`; the settings above are added
     loop           evaluate, evaluations, checkpoint, save_seconds, progress of `loop.train`
     Returns Trained with the slow copies, whose head is {"weight" (d, classes), "bias" (classes,)}, the scale in it.
     Raises ValueError for wrong arguments, FloatingPointError if the loss stops being finite.
@@ -88,7 +89,11 @@ def airbench(
 
     first = {"params": params, "head": head, "state": state, "clock": {"step": np.int64(0)}}
     first |= {f"slow {name}": first[name] for name in SECTIONS}
-    run = train(first, step, seed=seed, steps=steps, minutes=minutes, **loop)
+    about = {
+        "method": "airbench", "learning_rate": learning_rate, "weight_decay": weight_decay, "momentum": momentum,
+        "label_smoothing": label_smoothing, "rise": rise, **(about or {}),
+    }  # fmt: skip
+    run = train(first, step, seed=seed, steps=steps, minutes=minutes, about=about, **loop)
     slow = {name: run.sections[f"slow {name}"] for name in SECTIONS}
     slow["head"] = slow["head"] | {"weight": slow["head"]["weight"] * np.float32(SCALE)}
     return trained(run._replace(sections=slow))

@@ -18,6 +18,7 @@ does not depend on the clock, and neither does the result, once the number of st
 that `minutes` came to gives the same bits.
 """
 
+import json
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -25,11 +26,11 @@ from typing import NamedTuple
 import numpy as np
 
 from ..nn import cosine_schedule, load_checkpoint, save_checkpoint
-from ..validation import check_integer, check_number
+from ..validation import NotFinite, check_integer, check_number
 
 SHARES = 100_000  # schedules count in these parts of the training
 REHEARSAL = 0.02  # of a budget in minutes goes into finding out how long a step takes
-PLAN = ("seed", "steps planned", "steps done", "seconds")  # of a checkpoint's section "loop"
+PLAN = ("seed", "about", "steps planned", "steps done", "seconds")  # of a checkpoint's section "loop"
 
 
 class Run(NamedTuple):
@@ -42,7 +43,7 @@ class Run(NamedTuple):
 
 
 def train(
-    sections, step, *, seed, steps=None, minutes=None, evaluate=None, evaluations=10, checkpoint=None,
+    sections, step, *, seed, steps=None, minutes=None, about=None, evaluate=None, evaluations=10, checkpoint=None,
     save_seconds=60.0, progress=None,
 ):  # fmt: skip
     """Call `step` (see above) until the steps are taken or the minutes are planned out.
@@ -51,6 +52,9 @@ def train(
     seed          of the generator that `step` draws from
     steps         how many; or
     minutes       a budget, turned into a number of steps by a rehearsal. Evaluations come on top
+    about         {name: value}, plain values or functions, of what else makes this training what it is: settings of
+                  the step, which pictures are drawn. A checkpoint of another training is told by it, and by the seed,
+                  the steps, and the names and shapes of the arrays
     evaluate      function of run that returns a number, the accuracy of nearest neighbours, say; it must draw nothing
     evaluations   how often, evenly spread, the last one at the end
     checkpoint    path of an .npz file: written every `save_seconds` and at the end; if it exists, the training goes on
@@ -58,36 +62,47 @@ def train(
     progress      called as progress(share of the training done, steps done, last loss) after each step
 
     Returns Run. Raises ValueError for wrong arguments or a checkpoint of another training, FloatingPointError if the
-    loss stops being finite: the checkpoint is then the last good one.
+    loss, or anything that `step` checks, stops being finite: the checkpoint is then the last good one.
     """
     if (steps is None) == (minutes is None):
         raise ValueError(f"steps, minutes: expected exactly one of them, got {steps} and {minutes}")
     steps = None if steps is None else check_integer(steps, "steps", minimum=1)
     minutes = None if minutes is None else check_number(minutes, "minutes", above=0)
-    evaluations = check_integer(evaluations, "evaluations", minimum=1)
+    evaluations, about = check_integer(evaluations, "evaluations", minimum=1), _text(about or {})
     if checkpoint is not None and Path(checkpoint).exists():
-        sections, rng, losses, scores, steps, before = _resume(checkpoint, sections, seed, steps)
+        sections, rng, losses, scores, steps, before = _resume(checkpoint, sections, seed, about, steps)
     else:
         steps = steps or rehearse(sections, step, seed, minutes)
         rng, losses, scores, before = np.random.default_rng(seed), [], [], 0.0
     start = saved = time.perf_counter()
     marks = {steps * (i + 1) // evaluations for i in range(evaluations)}
     while len(losses) < steps:
-        new, loss = step(sections, rng, len(losses) / steps)
-        if not np.isfinite(loss):
-            raise FloatingPointError(f"the loss is {loss} at step {len(losses)}; try a smaller learning_rate")
-        sections = new
+        sections, loss = _finite_step(step, sections, rng, len(losses), steps)
         losses.append(loss)
         done, now = len(losses), time.perf_counter()
         if evaluate is not None and done in marks:
             scores.append((done, evaluate(sections)))
         if checkpoint is not None and (done == steps or now - saved >= save_seconds):
-            _save(checkpoint, sections, rng, losses, scores, (seed, steps, done, before + now - start))
+            _save(checkpoint, sections, rng, losses, scores, (seed, about, steps, done, before + now - start))
             saved = now
         if progress is not None:
             progress(done / steps, done, loss)
     scores = np.array(scores, np.float64).reshape(-1, 2)
     return Run(sections, np.array(losses, np.float32), scores, before + time.perf_counter() - start)
+
+
+def _finite_step(step, sections, rng, done, steps):
+    """What `step` gives. Numbers that are not finite are the caller's own in the first step, and divergence later:
+    they show in the embeddings or the gradients as soon as in the loss."""
+    try:
+        new, loss = step(sections, rng, done / steps)
+    except NotFinite as error:
+        if done == 0:
+            raise
+        raise FloatingPointError(f"at step {done}: {error}; try a smaller learning_rate") from error
+    if not np.isfinite(loss):
+        raise FloatingPointError(f"the loss is {loss} at step {done}; try a smaller learning_rate")
+    return new, loss
 
 
 def rehearse(sections, step, seed, minutes):
@@ -131,7 +146,16 @@ def _save(path, sections, rng, losses, scores, plan):
     save_checkpoint(path, {**sections, "loop": {**dict(zip(PLAN, plan)), **history}}, rng)
 
 
-def _resume(path, sections, seed, steps):
+def _text(about):
+    """`about` as JSON; of functions the names."""
+
+    def plain(value):
+        return value.item() if isinstance(value, np.generic) else getattr(value, "__name__", type(value).__name__)
+
+    return json.dumps(about, sort_keys=True, default=plain)
+
+
+def _resume(path, sections, seed, about, steps):
     """What `_save` wrote, if it belongs to this training."""
     found, rng = load_checkpoint(path)
     loop = found.pop("loop", {})
@@ -142,6 +166,12 @@ def _resume(path, sections, seed, steps):
             f"checkpoint: expected seed {seed} and {steps or 'any number of'} steps, "
             f"got {loop['seed']} and {loop['steps planned']} in {path}"
         )
+    ours, theirs = json.loads(about), json.loads(str(loop["about"]))
+    for name in sorted(ours.keys() | theirs.keys()):
+        if ours.get(name) != theirs.get(name):
+            raise ValueError(
+                f"checkpoint: expected one of a training with {name} {ours.get(name)}, got {theirs.get(name)} in {path}"
+            )
     for name, values in sections.items():
         shapes, there = ({key: np.shape(v) for key, v in d.items()} for d in (values, found.get(name, {})))
         if shapes.items() - there.items():

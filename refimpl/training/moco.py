@@ -96,7 +96,7 @@ def encode(encoder, params, head, state, x, groups):
 def moco(
     draw_pairs, params, state, *, steps=None, minutes=None, queue=4096, momentum=0.99, temperature=0.2,
     learning_rate=2e-3, weight_decay=1e-4, warmup=0.05, hidden=None, projection=64, hidden_layers=1, groups=4,
-    encoder=resnet, rule=adamw, head=None, seed=0, progress=None, **loop,
+    encoder=resnet, rule=adamw, head=None, about=None, seed=0, progress=None, **loop,
 ):  # fmt: skip
     """Train an encoder with a queue of negatives; arguments that are not here as in `simclr`.
 
@@ -114,7 +114,8 @@ def moco(
     embedding = embedding_size(params)
     hidden = embedding if hidden is None else check_integer(hidden, "hidden", minimum=1)
     head = mlp_init((embedding, *[hidden] * hidden_layers, projection), seed=seed) if head is None else head
-    keys = np.random.default_rng([seed, 1]).standard_normal((queue, projection)).astype(np.float32)
+    width = len(head[f"layer{len(head) // 2 - 1}/bias"])
+    keys = np.random.default_rng([seed, 1]).standard_normal((queue, width)).astype(np.float32)
 
     def step(run, rng, share):
         views = draw_pairs(rng)
@@ -129,7 +130,12 @@ def moco(
         "params": params, "head": head, "state": state, "key params": params, "key head": head, "key state": state,
         "queue": {"keys": l2_normalize(keys)[0]},
     }  # fmt: skip
-    return trained(train(first, step, seed=seed, steps=steps, minutes=minutes, progress=progress, **loop))
+    about = {
+        "method": "moco", "momentum": momentum, "temperature": temperature, "learning_rate": learning_rate,
+        "weight_decay": weight_decay, "warmup": warmup, "groups": groups, "encoder": encoder, "rule": rule,
+        **(about or {}),
+    }  # fmt: skip
+    return trained(train(first, step, seed=seed, steps=steps, minutes=minutes, about=about, progress=progress, **loop))
 
 
 def _sum(total, part):

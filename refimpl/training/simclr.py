@@ -69,6 +69,7 @@ def simclr(
     encoder=resnet,
     rule=adamw,
     head=None,
+    about=None,
     seed=0,
     progress=None,
     **loop,
@@ -87,6 +88,7 @@ def simclr(
     projection     width of its output
     head           of a training that this one continues, the `head` of its Trained, with its params and state: say, one
                    on smaller pictures; it has its own widths. None: a new one
+    about          of the data, as of `loop.train`; the settings above are added
     progress       called as progress(share of the training done, steps done, last loss) after each step
     loop           evaluate, evaluations, checkpoint, save_seconds of `loop.train`
     Returns Trained. Raises ValueError for wrong arguments, FloatingPointError if the loss stops being finite.
@@ -105,7 +107,11 @@ def simclr(
         return {**run, "state": state}, loss
 
     first = {"params": params, "state": state, "head": head}
-    return trained(train(first, step, seed=seed, steps=steps, minutes=minutes, progress=progress, **loop))
+    about = {
+        "method": "simclr", "temperature": temperature, "learning_rate": learning_rate, "weight_decay": weight_decay,
+        "warmup": warmup, "encoder": encoder, "rule": rule, **(about or {}),
+    }  # fmt: skip
+    return trained(train(first, step, seed=seed, steps=steps, minutes=minutes, about=about, progress=progress, **loop))
 
 
 def trained(run):

@@ -46,7 +46,7 @@ def classification_step(params, head, state, x, labels, *, label_smoothing):
 
 def supervised_contrastive(
     draw, params, state, *, steps=None, minutes=None, temperature=0.1, learning_rate=2e-3, weight_decay=1e-4,
-    warmup=0.05, projection=64, encoder=resnet, seed=0, **loop,
+    warmup=0.05, projection=64, encoder=resnet, about=None, seed=0, **loop,
 ):  # fmt: skip
     """Train an encoder with `sup_con` behind a projection head; arguments and result as of `simclr`.
 
@@ -68,12 +68,16 @@ def supervised_contrastive(
         return {**run, "state": state}, loss
 
     first = {"params": params, "state": state, "head": head}
-    return trained(train(first, step, seed=seed, steps=steps, minutes=minutes, **loop))
+    about = {
+        "method": "supervised_contrastive", "temperature": temperature, "learning_rate": learning_rate,
+        "weight_decay": weight_decay, "warmup": warmup, "encoder": encoder, **(about or {}),
+    }  # fmt: skip
+    return trained(train(first, step, seed=seed, steps=steps, minutes=minutes, about=about, **loop))
 
 
 def triplet(
     draw, params, state, *, steps=None, minutes=None, margin=0.2, learning_rate=1e-3, weight_decay=1e-4, warmup=0.05,
-    seed=0, **loop,
+    about=None, seed=0, **loop,
 ):  # fmt: skip
     """Train an encoder with batch-hard triplets of its unit vectors; arguments and result as of `simclr`, no head."""
     check_number(learning_rate, "learning_rate", above=0)
@@ -86,12 +90,16 @@ def triplet(
         return {**run, "state": state}, loss
 
     first = {"params": params, "state": state, "head": {}}
-    return trained(train(first, step, seed=seed, steps=steps, minutes=minutes, **loop))
+    about = {
+        "method": "triplet", "margin": margin, "learning_rate": learning_rate, "weight_decay": weight_decay,
+        "warmup": warmup, **(about or {}),
+    }  # fmt: skip
+    return trained(train(first, step, seed=seed, steps=steps, minutes=minutes, about=about, **loop))
 
 
 def classification(
     draw, params, state, *, classes, steps=None, minutes=None, learning_rate=0.1, weight_decay=5e-4, momentum=0.9,
-    label_smoothing=0.1, rise=0.2, average=0.99, seed=0, **loop,
+    label_smoothing=0.1, rise=0.2, average=0.99, about=None, seed=0, **loop,
 ):  # fmt: skip
     """Train an encoder and a linear classifier with Nesterov SGD and a one-cycle schedule.
 
@@ -124,5 +132,9 @@ def classification(
 
     first = {"params": params, "head": head, "state": state}
     first |= {f"average {name}": first[name] for name in averaged}
-    run = train(first, step, seed=seed, steps=steps, minutes=minutes, **loop)
+    about = {
+        "method": "classification", "learning_rate": learning_rate, "weight_decay": weight_decay, "rise": rise,
+        "momentum": momentum, "label_smoothing": label_smoothing, "average": average, **(about or {}),
+    }  # fmt: skip
+    run = train(first, step, seed=seed, steps=steps, minutes=minutes, about=about, **loop)
     return trained(run._replace(sections={name: run.sections[f"average {name}"] for name in averaged}))
