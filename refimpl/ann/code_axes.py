@@ -24,7 +24,7 @@ The parts share alike by the eigenvalue allocation of OPQ: Ge et al., "Optimized
 import numpy as np
 
 from ..matrix_product import matrix_product
-from .byte_shuffle import QUAD
+from .byte_shuffle import MOST_PARTS, QUAD
 from .codebooks import deal
 
 #: w: the mean square that k-means with 16 centroids leaves of a coordinate of standard normal vectors in w dimensions
@@ -50,7 +50,7 @@ def choose_parts(variances, parts=None):
     The fewest parts, QUAD at a time, that err no more than d / 2 parts without axes; `parts` of them, if given.
     """
     d = len(variances)
-    most, allowed = max(1, d // 2), LEFT[2] * variances.sum() ** 2 / d
+    most, allowed = max(1, min(d // 2, MOST_PARTS)), LEFT[2] * variances.sum() ** 2 / d
     for m in [*range(QUAD, most, QUAD), most] if parts is None else [min(parts, d)]:
         error, width = min((expected_error(variances, m, w), w) for w in LEFT if m * w <= d)
         if error <= allowed:

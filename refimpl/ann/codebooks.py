@@ -8,6 +8,7 @@ appended where m does not divide d.
 
 import numpy as np
 
+from ..matrix_product import matrix_product
 from .kmeans import assign, kmeans
 
 
@@ -59,8 +60,8 @@ def deal(variances, m):
 
 def balanced_axes(x, m):
     """The principal axes of x (n, d), dealt to the m parts by `deal` -> (d, d) float32, a column each."""
-    d = x.shape[1]
-    variances, axes = np.linalg.eigh(np.cov(x.T.astype(np.float64), bias=True).reshape(d, d))
+    centred = x - x.mean(0, dtype=np.float64)
+    variances, axes = np.linalg.eigh(matrix_product(centred.T, centred) / len(x))
     return axes[:, deal(variances, m)].astype(np.float32)
 
 

@@ -10,11 +10,12 @@ The directions are orthonormal within each group of d (the Q of a Gaussian matri
 chance than those of independent directions, and the estimate varies less (Ji et al., "Super-bit LSH", 2012).
 
 Layout in memory. `codes` (blocks, words, LANES) uint64: word w of LANES consecutive vectors side by side, so that
-one vector load takes one word of eight of them. A tile of TILE blocks stays in the first-level cache while all
-queries of a chunk pass over it: each byte is read from memory once for CHUNK queries.
+one vector load takes one word of several of them, eight with AVX-512. A tile of TILE blocks stays in the first-level
+cache while all queries of a chunk pass over it: each byte is read from memory once for CHUNK queries.
 
-What limits it: instructions. A block of 8 codes takes, for each of 2 words, an xor and a population count (AVX-512's
-VPOPCNTQ, which LLVM selects for llvm.ctpop), then an add, a compare, and a branch that is hardly ever taken.
+What limits it: instructions. Eight codes take, for each of 2 words, an xor and a population count (AVX-512's
+VPOPCNTQ, which LLVM selects for llvm.ctpop), then an add and a compare; a block of 32 takes a branch that is hardly
+ever taken.
 
 The k best without sorting: distances are integers from 0 to b, so a histogram of those kept so far gives the k-th
 smallest, and only codes strictly below it are looked at. Codes are scanned in the order of their rows: among equals

@@ -34,7 +34,8 @@ import numpy as np
 
 from ..kernels import in_threads, kernel
 from ..validation import check_array, check_choice, check_integer
-from .candidates import measure, offer, squared_distance
+from .candidates import exact_distance, is_beyond, measure, offer
+from .panels import rounding_error, squared_lengths
 from .storage import joined, read_arrays, write_arrays
 
 METRICS = ("l2", "cosine", "ip")
@@ -49,6 +50,20 @@ class Neighbors(NamedTuple):
     distances: np.ndarray
 
 
+def check_threads(threads):
+    """`threads` as kernels may have them; None is as many as there are."""
+    if threads is None:
+        return None
+    return check_integer(threads, "threads", minimum=1, maximum=numba.config.NUMBA_NUM_THREADS)
+
+
+def _check_build(threads, progress):
+    """What a build is told, before anything changes."""
+    check_threads(threads)
+    if progress is not None and not callable(progress):
+        raise ValueError(f"progress: expected a function of (done, total), got {progress!r}")
+
+
 @contextlib.contextmanager
 def thread_count(threads):
     """Kernels inside use `threads` threads; None changes nothing."""
@@ -56,7 +71,7 @@ def thread_count(threads):
         yield
         return
     before = numba.get_num_threads()
-    numba.set_num_threads(check_integer(threads, "threads", minimum=1, maximum=numba.config.NUMBA_NUM_THREADS))
+    numba.set_num_threads(check_threads(threads))
     try:
         yield
     finally:
@@ -64,18 +79,24 @@ def thread_count(threads):
 
 
 @kernel
-def _scan_rows(first, last, vectors, ids, queries, found, distances):
-    """Offer every row to the lists of the queries first to last - 1."""
+def _scan_rows(first, last, vectors, ids, queries, errors, metric, found, distances):
+    """Offer every row that is not certainly too far to the lists of the queries first to last - 1."""
     for i in range(first, last):
         for row in range(len(vectors)):
-            offer(distances[i], found[i], squared_distance(queries[i], vectors[row]), ids[row])
+            if not is_beyond(vectors[row], queries[i], distances[i, -1], errors[i], metric):
+                offer(distances[i], found[i], exact_distance(vectors[row], queries[i], metric), ids[row])
 
 
-def scan(vectors, ids, queries, k):
-    """The ids (n, k) of the k nearest of `vectors` to each query, by squared distances in float32; -1 for none."""
-    found, squared = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), np.inf, np.float32)
+def scan(vectors, ids, queries, k, metric="l2", largest_norm=0.0):
+    """The ids (n, k) of the k nearest of `vectors` to each query, by (distance, id); -1 for none. Exact.
+
+    largest_norm  for "ip": no |x| is larger
+    """
+    found, distances = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), np.inf, np.float32)
     if found.size:
-        in_threads(len(queries), _scan_rows, vectors, ids, queries, found, squared, at_least=2)
+        errors = rounding_error(np.sqrt(squared_lengths(queries)), largest_norm, queries.shape[1])  # of inner products
+        arguments = vectors, ids, queries, errors, METRICS.index(metric), found, distances
+        in_threads(len(queries), _scan_rows, *arguments, at_least=2)
     return found
 
 
@@ -146,6 +167,7 @@ class Index:
                    `done` / `total` is about the share of the work. An exception that it raises ends the fit, and
                    leaves an index that is not fitted.
         """
+        _check_build(threads, progress)
         vectors = check_array(vectors, "vectors", ndim=2)
         if vectors.shape[1] < 1:
             raise ValueError(f"vectors: expected at least one column, got shape {vectors.shape}")
@@ -163,6 +185,7 @@ class Index:
         Every so often this builds the structure anew: then `threads` and `progress` are those of `fit`.
         """
         self._check_fitted()
+        _check_build(threads, progress)
         vectors = check_array(vectors, "vectors", shape=(None, self._dimension))
         stored, norms = self._normal_form(vectors, "vectors")
         ids = self._new_ids(ids, len(vectors), self.ids)
@@ -178,6 +201,7 @@ class Index:
         Every so often this builds the structure anew, of the live rows: `threads` and `progress` as for `add`.
         """
         self._check_fitted()
+        _check_build(threads, progress)
         ids = self._check_ids(ids)
         rows = self._rows_of(ids)
         if (rows < 0).any():
@@ -233,7 +257,8 @@ class Index:
 
     def _scan(self, queries, k, rows):
         """The ids of the nearest among some rows."""
-        return scan(self._vectors[rows], self._ids[rows], queries, min(k, len(rows)))
+        k = min(k, len(rows))
+        return scan(self._vectors[rows], self._ids[rows], queries, k, self.metric, self._largest_norm)
 
     def _scan_limit(self):
         return 0
@@ -274,7 +299,9 @@ class Index:
         """The ids of n new vectors: those given, if none is in `present`, or the numbers after the largest."""
         if ids is None:
             start = 0 if len(present) == 0 else int(present.max()) + 1
-            return np.arange(start, start + n)
+            if start + n - 1 > np.iinfo(np.int64).max:
+                raise ValueError(f"ids: expected to be given, as there are none after {start - 1}")
+            return np.arange(start, start + n, dtype=np.int64)
         ids = self._check_ids(ids)
         if len(ids) != n:
             raise ValueError(f"ids: expected one for each of {n} vectors, got {len(ids)}")
@@ -308,20 +335,28 @@ class Index:
             stored = np.concatenate([self._vectors[:, : self._dimension], stored])
             if regrown:  # by a tenth at least, so that vectors of ever larger norms cost O(log) builds too
                 self._largest_norm = max(float(norms.max()), 1.1 * self._largest_norm)
-            squares = (stored.astype(np.float64) ** 2).sum(1)
-            last = np.sqrt(np.maximum(self._largest_norm**2 - squares, 0)).astype(np.float32)
-            self._vectors = joined([stored, last[:, None]], 1)
+            self._vectors = self._lengthened(stored)
         else:
             self._vectors = joined([self._vectors, stored])
         self._ids = np.concatenate([self._ids, ids])
         self._live = np.concatenate([self._live, np.ones(len(ids), bool)])
         return regrown
 
+    def _lengthened(self, vectors):
+        """For "ip": vectors (n, d) with the coordinate that makes all of them M long."""
+        squares = (vectors.astype(np.float64) ** 2).sum(1)
+        last = np.sqrt(np.maximum(self._largest_norm**2 - squares, 0)).astype(np.float32)
+        return joined([vectors, last[:, None]], 1)
+
     def _rebuild(self, threads, progress):
         """Drops what was removed and builds the structure of the rest; after an interruption the index is unfitted."""
         if not self._live.all():
             self._vectors, self._ids = joined([self._vectors[self._live]]), self._ids[self._live]
             self._live = np.ones(len(self._ids), bool)
+            if self.metric == "ip":  # the longest may be gone
+                kept = self._vectors[:, : self._dimension]
+                self._largest_norm = float(np.sqrt((kept.astype(np.float64) ** 2).sum(1).max(initial=0)))
+                self._vectors = self._lengthened(kept)
         self._built, self._progress = len(self._ids), progress
         try:
             with thread_count(threads):

@@ -17,7 +17,7 @@ from ..validation import check_integer
 from .index import Index
 from .kmeans import kmeans
 from .list_ranking import LIST_CODES, CodedCentroids, code_centroids, rank_lists
-from .lists import Lists, best_in_lists, longest_vector, make_lists
+from .lists import COLUMNS, Lists, best_in_lists, labels_of, longest_vector, make_lists
 from .nearest_centroid import assign
 from .principal import ASKING, FEW, SAMPLE, choose_axes, sample_rows
 
@@ -80,22 +80,30 @@ def choose_lists(rank, n_queries, probes, listed, open_rows, wanted):
     open_sizes = listed.live_sizes if unfiltered else _open_sizes(listed.starts, listed.rows, open_rows)
     total, n_open, probes = int(sizes.sum()), int(open_sizes.sum()), min(probes, n_lists)
     wanted = min(wanted, n_open)
+    todo = np.arange(n_queries)
+    least = min(-(-probes * total // max(1, n_open)), int(np.count_nonzero(open_sizes)))
+    m = min(2 * least, n_lists)
+    chosen = np.full((n_queries, max(m, probes)), -1, np.int64)
     if n_open == total:
         ranked = rank(slice(None), probes)
-        if (sizes[ranked].sum(1) >= wanted).all():  # as a rule
+        enough = _rows_in(sizes, ranked) >= wanted
+        if enough.all():  # as a rule
             return ranked
-    least = min(-(-probes * total // n_open), int(np.count_nonzero(open_sizes)))
-    todo, m = np.arange(n_queries), min(2 * least, n_lists)
-    chosen = np.full((n_queries, m), -1, np.int64)
+        chosen[enough, :probes], todo = ranked[enough], todo[~enough]  # whoever else asks: a query alone gets the same
     while True:
         ranked = rank(todo, m)
-        rows = np.minimum(np.maximum(sizes[ranked[:, :probes]].sum(1), wanted), n_open)
-        chosen[todo], enough = _first_lists(ranked, open_sizes, least, rows)
+        rows = np.minimum(np.maximum(_rows_in(sizes, ranked[:, :probes]), wanted), n_open)
+        chosen[todo, :m], enough = _first_lists(ranked, open_sizes, least, rows)
         todo = todo[~enough]
         if len(todo) == 0 or m == n_lists:
             return chosen[:, : (chosen >= 0).sum(1).max(initial=1)]
         m = min(2 * m, n_lists)
-        chosen = np.pad(chosen, ((0, 0), (0, m - chosen.shape[1])), constant_values=-1)
+        chosen = np.pad(chosen, ((0, 0), (0, max(0, m - chosen.shape[1]))), constant_values=-1)
+
+
+def _rows_in(sizes, ranked):
+    """How many rows the lists of each query hold, (n,); ranked (n, m), -1 for none."""
+    return np.where(ranked < 0, 0, sizes[ranked]).sum(1)
 
 
 def _first_lists(ranked, open_sizes, least, rows):
@@ -181,6 +189,11 @@ class IVFIndex(Index):
     def _changed(self):
         """The lists and the centroids as the search takes them."""
         super()._changed()
+        if self._biases.shape[1] != COLUMNS:  # saved where vector registers have another width
+            labels = labels_of(self._list_starts, self._lane_rows, self._built)
+            axes = self._axes if self._axes.shape[1] else None
+            lists = make_lists(self._vectors[: self._built] - self._center, labels, len(self._centroids), axes)
+            self._list_starts, self._panels, self._biases, self._lane_rows, self._axes, _ = lists
         longest = longest_vector(self._biases)
         self._lists = Lists(self._list_starts, self._panels, self._biases, self._lane_rows, self._axes, longest)
         self._listed = listed_rows(self._list_starts, self._lane_rows, self._live)

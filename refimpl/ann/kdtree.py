@@ -15,7 +15,7 @@ where.
 import numpy as np
 
 from ..validation import check_integer, check_number
-from .index import METRICS, Index, measure_rows, thread_count
+from .index import METRICS, Index, thread_count
 from .kdtree_build import LANES, Tree, build_tree, hang_leaf
 from .kdtree_search import open_tree, range_tree, search_tree
 
@@ -72,13 +72,7 @@ class KDTreeIndex(Index):
     def _nearest(self, queries, k, open_rows):
         *arguments, options = self._arguments(queries, open_rows)
         options.update(eps=self.eps, max_leaves=self.max_leaves)
-        return self._exactly(queries, *search_tree(*arguments, k, **options))
-
-    def _exactly(self, queries, ids, distances):
-        """For "ip" the tree knows distances up to a rounding; for the others they are what _measure would say."""
-        if self.metric != "ip":
-            return ids, distances
-        return measure_rows(self._vectors, self._rows_of(ids), self._ids, queries, "ip", ids.shape[1])
+        return search_tree(*arguments, k, **options)
 
     def range_search(self, queries, radius, *, allow=None, threads=None):
         """All with distance <= radius, by (distance, id) -> offsets, ids, distances, as `ExactIndex.range_search`.

@@ -13,7 +13,8 @@ round to the worst.
 
 Metrics. "cosine" searches among unit vectors, where |x - q|^2 = 2 (1 - cos). "ip" appends sqrt(M^2 - |x|^2) to each
 vector and 0 to the query, M the largest norm: then |x - q|^2 = M^2 + |q|^2 - 2 x.q ranks by inner product (Bachrach
-et al. 2014).
+et al. 2014). Where M^2 is much larger than x.q that form has lost the digits of x.q: it only says which lanes may be
+near enough, with room for its rounding, (d + 16) 2^-50 of M^2 + |q|^2, and their products are summed on their own.
 """
 
 from typing import NamedTuple
@@ -77,20 +78,25 @@ def block_distances(typing, blocks, at, query, query_at, d, limit, out):
 
 
 @inner
-def _distance(squared, metric, shift):
-    """The distance to return for |x - q|^2 in the space of the tree; shift = M^2 + |q|^2, for "ip"."""
+def _distance(squared, metric, blocks, block, lane, query):
+    """The distance to return, from |x - q|^2 in the space of the tree; for "ip", where that cancels, from x."""
     if metric == L2:
         return np.float32(np.sqrt(squared))
-    return np.float32(0.5 * squared) if metric == COSINE else np.float32(0.5 * (squared - shift))
+    if metric == COSINE:
+        return np.float32(0.5 * squared)
+    total = np.float64(0)
+    for j in range(len(query)):
+        total += np.float64(blocks[block, j, lane]) * -query[j]
+    return np.float32(total)
 
 
 @inner
-def _largest_squared(distance, metric, shift):
-    """No |x - q|^2 above this has a float32 distance of `distance` or less."""
+def _largest_squared(distance, metric, shift, d):
+    """No |x - q|^2 above this has a float32 distance of `distance` or less; shift = M^2 + |q|^2, for "ip"."""
     up = np.float64(distance) + 2.0**-23 * abs(np.float64(distance)) + 1e-44
     if metric == L2:
         return up * up
-    return 2 * up if metric == COSINE else 2 * up + shift + 2.0**-48 * abs(shift)
+    return 2 * up if metric == COSINE else 2 * up + shift + (d + 16) * 2.0**-50 * shift
 
 
 @kernel
@@ -189,8 +195,9 @@ def _nearest(
                 while lanes:
                     lane = lowest_bit(lanes)
                     lanes &= lanes - np.uint64(1)
-                    offer(distances[i], found[i], _distance(near[lane], metric, shift), lane_ids[block, lane])
-                    limit = _largest_squared(distances[i, k - 1], metric, shift)
+                    distance = _distance(near[lane], metric, blocks, block, lane, query)
+                    offer(distances[i], found[i], distance, lane_ids[block, lane])
+                    limit = _largest_squared(distances[i, k - 1], metric, shift, d)
 
 
 @kernel
@@ -221,7 +228,7 @@ def _within(
     todo, bounds, sides, side, near = room
     for i in order[first:last]:
         query, shift, n_todo = queries[i], shifts[i], tree.roots
-        limit = _largest_squared(radius, metric, shift)
+        limit = _largest_squared(radius, metric, shift, d)
         _at_roots(tree, todo, bounds, sides)
         while n_todo:
             n_todo -= 1
@@ -237,7 +244,7 @@ def _within(
                 while lanes:
                     lane = lowest_bit(lanes)
                     lanes &= lanes - np.uint64(1)
-                    distance = _distance(near[lane], metric, shift)
+                    distance = _distance(near[lane], metric, blocks, block, lane, query)
                     if distance <= radius:
                         ends[i] -= 1
                         if len(found):
@@ -269,7 +276,7 @@ class Prepared(NamedTuple):
 
     points: np.ndarray  # (n, d) float64, C-contiguous
     order: np.ndarray  # (n,) the order of their leaves: neighbours share what is in the cache
-    shifts: np.ndarray  # (n,) float64, for `_distance`
+    shifts: np.ndarray  # (n,) float64, for `_largest_squared`
 
 
 def _prepare(tree, queries, shifts):

@@ -147,6 +147,8 @@ def kmeans(
 def _start(x, k, init, seed):
     """x in float32 and the first centroids, both over `scale`, a power of two that keeps squares within float32."""
     x = check_array(x, "x", ndim=2, finite=True, min_rows=1)
+    if x.shape[1] < 1:
+        raise ValueError(f"x: expected at least one column, got shape {x.shape}")
     k, rng = check_integer(k, "k", minimum=1, maximum=len(x)), np.random.default_rng(seed)
     x, largest = _in_float32(x, "x")
     if isinstance(init, str):

@@ -77,6 +77,14 @@ def make_lists(vectors, labels, n_lists, axes=None):
     return Lists(starts, panels, biases.reshape(shape), lane_rows.reshape(shape), axes, longest)
 
 
+def labels_of(starts, lane_rows, n):
+    """The list of each of n rows, (n,) int64: what `make_lists` was given, from its result."""
+    labels = np.empty(n, np.int64)
+    of_lane = np.broadcast_to(np.repeat(np.arange(len(starts) - 1), np.diff(starts))[:, None], lane_rows.shape)
+    labels[lane_rows[lane_rows >= 0]] = of_lane[lane_rows >= 0]
+    return labels
+
+
 @kernel
 def _score(
     first_task, last_task, panels, biases, starts, task_list, task_starts, task_at, asking, queries, scores, room

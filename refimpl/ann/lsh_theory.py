@@ -111,7 +111,7 @@ def choose_tables(p_near, p_far, n, recall, *, max_bits=64, max_tables=1000):
 
 
 def _in_range(values, name, low, high):
-    values = check_array(values, name).astype(np.float64)
+    values = check_array(values, name, finite=True).astype(np.float64)
     if not ((values >= low) & (values <= high)).all():
         raise ValueError(f"{name}: expected values between {low} and {high}, got {values}")
     return values

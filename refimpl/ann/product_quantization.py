@@ -64,10 +64,11 @@ def train_rotation(x, m, bits, seed, rounds=8):
     d = x.shape[1]
     rotation = balanced_axes(x, m)
     for _ in range(rounds):
-        rotated = x @ rotation
+        rotated = matrix_product(x, rotation)
         codebooks = train_codebooks(rotated, m, bits, seed)
-        left, _, right = np.linalg.svd(x.T.astype(np.float64) @ decode(encode(rotated, codebooks), codebooks, d))
-        rotation = (left @ right).astype(np.float32)
+        decoded = decode(encode(rotated, codebooks), codebooks, d)
+        left, _, right = np.linalg.svd(matrix_product(x.T.astype(np.float64), decoded.astype(np.float64)))
+        rotation = matrix_product(left, right).astype(np.float32)
     return rotation
 
 
@@ -194,10 +195,10 @@ class IVFPQIndex(ReorderedIndex):
         if self.rotation == "opq":
             self._rotation = train_rotation(sample, m, self.bits, self.seed)
             self._report(0.6)
-        self._centroids, residuals = self._centroids @ self._rotation, residuals @ self._rotation
+        self._centroids, residuals = (matrix_product(x, self._rotation) for x in (self._centroids, residuals))
         for name, array in zip(LIST_CODES, code_centroids(self._centroids, self.seed)):
             setattr(self, name, array)
-        self._codebooks = train_codebooks(sample @ self._rotation, m, self.bits, self.seed)
+        self._codebooks = train_codebooks(matrix_product(sample, self._rotation), m, self.bits, self.seed)
         self._report(0.9)
         self._codes = encode(residuals, self._codebooks)
         decoded = decode(self._codes, self._codebooks, d).astype(np.float64)

@@ -20,7 +20,7 @@ For typical r, |r|_1 is sqrt(2 d / pi) |r|, and g = 0.75 |r| / sqrt(d): the erro
 The query. v.s = v.q - v.c, with q the turned query and c the turned centroid: v.c is a number stored with the code, and
 v.q / f is a sum of q's coordinates with signs. Four of them have 16 combinations of signs: a table for each group of
 four coordinates, and a code is a row of 4-bit digits (byte_shuffle.py). The paper rounds the query to 4 bits at random
-and counts bits; here the entries of the tables are rounded at random to 6 bits, which is finer, and one set of
+and counts bits; here the entries of the tables are rounded at random to 7 bits, which is finer, and one set of
 tables serves all lists. Rounding up or down at random, by a dither that belongs to the entry, keeps the estimate
 unbiased over seeds, and a result the same in every batch; its error is in the bound (`table_error`).
 

@@ -11,8 +11,8 @@ depends on no other. Neighbours in that order read the same codes and the same v
 Layout in memory, list after list, each filled up to whole blocks of LANES = 32:
 
     starts (L + 1,)               list l has the blocks starts[l] to starts[l + 1] - 1
-    codes (blocks, pairs, 32)     uint8, two 4-bit digits a byte (table_sums.py): d / 8 bytes a vector
-    factors (3, blocks, 32)       float32: bias, scale, spread (rabitq.py); bias +inf in lanes without a vector
+    codes (blocks, quads, 64)     uint8, two 4-bit digits a byte (byte_shuffle.py): d / 8 bytes a vector
+    factors (blocks, 3, 32)       float32: bias, scale, spread (rabitq.py); bias +inf in lanes without a vector
     rows (blocks, 32)             the row in the table of the index
 
 What limits it: operations on bytes. 32 codes of 128 bits take 16 times a load, two shuffles and six more, some 5 a

@@ -65,8 +65,10 @@ def read_arrays(path):
         magic, digest = file.read(len(_MAGIC)), file.read(_DIGEST)
         if magic != _MAGIC:
             raise ValueError(f"path: expected an index, got {path}, which does not begin as one")
-        data = np.memmap(path, np.uint8, "c")
-        if hashlib.sha256(data[file.tell() :]).hexdigest().encode() + b"\n" != digest:
+        at = file.tell()
+        data = np.memmap(file, np.uint8, "c")  # of this file, even if another has taken its name since
+        file.seek(at)
+        if hashlib.sha256(data[at:]).hexdigest().encode() + b"\n" != digest:
             raise ValueError(f"path: expected a whole index, got {path}, whose checksum does not match")
         about = json.loads(file.readline())
         start = file.tell() + -file.tell() % _ALIGNMENT

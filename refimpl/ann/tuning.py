@@ -65,7 +65,7 @@ def tune(index, queries, recall=0.95, k=10, *, truth=None, budgets=None, rounds=
     queries   (n, d), n >= 1, as they will come: the rates are those of a batch like this one
     recall    in (0, 1], the target of the mean recall@k; k >= 1
     truth     (n, k) ids of the true neighbours; None: an exact search among the live vectors
-    budgets   {name: values to try}; None: BUDGETS for those that the index has
+    budgets   {name: values to try}, names of BUDGETS or "eps"; None: BUDGETS for those that the index has
     rounds    timings of each combination; clock: () -> seconds
 
     ValueError if no combination reaches the target, with the best seen; the index is then as before. Takes 1 + rounds
@@ -78,11 +78,15 @@ def tune(index, queries, recall=0.95, k=10, *, truth=None, budgets=None, rounds=
     queries = check_array(queries, "queries", ndim=2, finite=True)
     if len(queries) < 1:
         raise ValueError(f"queries: expected at least one, got shape {queries.shape}")
+    index._check_fitted()
     if budgets is None:
         budgets = {name: values for name, values in BUDGETS.items() if name in index._settings}
-    unknown = [name for name in budgets if name not in index._settings]
+    unknown = [name for name in budgets if name not in index._settings or name not in (*BUDGETS, "eps")]
     if unknown or not budgets:
-        raise ValueError(f"budgets: expected parameters of {type(index).__name__}, got {unknown or 'none'}")
+        raise ValueError(f"budgets: expected search parameters of {type(index).__name__}, got {unknown or 'none'}")
+    for name, values in budgets.items():
+        for value in values:
+            type(index)(**{**index._settings, name: value})  # which says what is wrong with a value
     if truth is None:
         truth = true_neighbours(index, queries, k)
     truth = check_array(truth, "truth", shape=(len(queries), k))

@@ -9,10 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from refimpl.ann import ExactIndex, HammingIndex, IVFIndex, KDTreeIndex, LSHIndex, ScaNNIndex
+from refimpl.ann import (
+    ExactIndex,
+    HammingIndex,
+    IVFIndex,
+    IVFPQIndex,
+    KDTreeIndex,
+    LSHIndex,
+    RPForestIndex,
+    ScaNNIndex,
+)
 from refimpl.ann.index import thread_count
 
 from .indexes import (
@@ -28,6 +37,7 @@ from .indexes import (
     small,
     structured,
 )
+from .sorting import by_definition, clouds, sorted_neighbors, unit
 
 
 @pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
@@ -114,6 +124,74 @@ def test_one_query_gets_what_a_batch_gets_at_any_number_of_threads(kind, metric)
         np.testing.assert_array_equal(alone.distances[0], distances[i])
 
 
+@pytest.mark.parametrize("kind, metric", CASES)
+@settings(max_examples=8)
+@given(
+    n=st.integers(2, 150), k=st.integers(1, 60), share=st.sampled_from([1, 0.7, 0.2]), changed=st.booleans(),
+    few=st.booleans(), seed=st.integers(0, 1000),
+)  # fmt: skip
+def test_whoever_else_asks_a_query_gets_the_same(kind, metric, n, k, share, changed, few, seed):
+    """Where lists are empty or closed, queries look for others, by a tail, by scans; each on its own."""
+    rng, vectors = np.random.default_rng(seed), normal(n, 3, seed)
+    index = small(kind, metric).fit(vectors[rng.integers(0, min(n, 4), n)] if few else vectors, threads=1)
+    if changed:
+        index.add(normal(20, 3, seed + 1), threads=1)
+        index.remove(rng.permutation(n)[: n // 3], threads=1)
+    allow, queries = rng.random(len(index)) < share, normal(6, 3, seed + 2)
+    ids, distances = index.search(queries, k, allow=None if share == 1 else allow, threads=1)
+    for i in range(6):
+        alone = index.search(queries[i : i + 1], k, allow=None if share == 1 else allow, threads=1)
+        np.testing.assert_array_equal(alone.ids[0], ids[i])
+        np.testing.assert_array_equal(alone.distances[0], distances[i])
+
+
+@pytest.mark.filterwarnings("ignore:overflow")
+@pytest.mark.parametrize("kind", [KDTreeIndex, RPForestIndex])
+@pytest.mark.parametrize("metric", METRICS)
+@settings(max_examples=40)
+@given(cloud=clouds(), k=st.integers(1, 40), outlier=st.sampled_from([0, 1e4, 1e9]), seed=st.integers(0, 99))
+def test_scans_and_trees_are_a_sort_whatever_the_lengths(kind, metric, cloud, k, outlier, seed):
+    """One long vector makes |x - q|^2 of the stored form for "ip" lose all digits of the inner products."""
+    vectors, queries, ids = cloud
+    vectors = vectors + np.float32(0)
+    if outlier and len(vectors):
+        vectors[seed % len(vectors)] *= np.float32(outlier)
+    if metric == "cosine":
+        vectors, queries = unit(vectors), unit(queries)
+    index = kind(metric=metric)
+    index._scan_limit = lambda: 10**9
+    half = len(vectors) // 2
+    index.fit(vectors[:half], ids[:half], threads=1)
+    index.add(vectors[half:], ids[half:], threads=1)
+    kept = np.random.default_rng(seed).random(len(ids)) < 0.7
+    stored = index._vectors[:, : vectors.shape[1]]
+    full = by_definition(stored, index._normal_form(queries, "queries")[0], metric)
+    assume(np.isfinite(full).all())  # an inner product may leave float32
+    for mask in (np.ones(len(ids), bool), kept):
+        expected = sorted_neighbors(full[:, mask], ids[mask], k)
+        found = index.search(queries, k, allow=mask, threads=1)
+        np.testing.assert_array_equal(found.ids, expected[0])
+        np.testing.assert_array_equal(found.distances, expected[1])
+        if kind is KDTreeIndex and full.size:
+            radius = float(np.quantile(full, seed / 99, method="nearest"))
+            offsets, inside, _ = index.range_search(queries, radius, allow=mask, threads=1)
+            for i, row in enumerate(full):
+                own = np.flatnonzero(mask & (row <= radius))
+                assert (
+                    inside[offsets[i] : offsets[i + 1]].tolist() == ids[own[np.lexsort((ids[own], row[own]))]].tolist()
+                )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_long_vector_that_is_gone_leaves_no_trace(kind):
+    vectors = normal(60, 3, 0)
+    index = small(kind, "ip").fit(np.concatenate([vectors, 1e6 * vectors[:1]]))
+    index.remove(np.arange(20, 61))
+    fresh = small(kind, "ip").fit(vectors[:20])
+    assert index._largest_norm == fresh._largest_norm
+    np.testing.assert_array_equal(index._vectors, fresh._vectors)
+
+
 def digests():
     """{index and metric: the SHA-256 of its file}, after a fit, additions and removals."""
     found, path = {}, Path(sys.argv[-1]) if __name__ == "__main__" else None
@@ -129,6 +207,8 @@ def digests():
         assert 0 < index._axes.shape[1] < 60
         index.save(path / "index")
         found[f"{kind.__name__} with axes"] = hashlib.sha256((path / "index").read_bytes()).hexdigest()
+    IVFPQIndex(lists=20, parts=10, bits=4, rotation="opq").fit(near_a_plane(2000, 3, d=60)).save(path / "index")
+    found["IVFPQIndex with OPQ"] = hashlib.sha256((path / "index").read_bytes()).hexdigest()
     return found
 
 
@@ -143,7 +223,7 @@ def test_the_file_has_the_same_bits_whatever_the_number_of_threads(tmp_path):
         environment["PYTHONPATH"] = os.pathsep.join([str(root), str(root.parent), os.environ.get("PYTHONPATH", "")])
         out = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
         by_threads.append(json.loads(out))
-    assert by_threads[0] == by_threads[1] and len(by_threads[0]) == len(CASES) + 2
+    assert by_threads[0] == by_threads[1] and len(by_threads[0]) == len(CASES) + 3
 
 
 @pytest.mark.parametrize("metric", ["l2", "cosine"])
@@ -256,12 +336,39 @@ def test_a_refused_argument_changes_nothing(kind):
         lambda: index.add(vectors[:2], [77, 3]),
         lambda: index.remove([5, 77]),
         lambda: index.remove([5, 5]),
+        lambda: index.fit(vectors, threads=0),
+        lambda: index.fit(vectors, progress=1),
+        lambda: index.add(normal(5000, 3, 1), threads=0),
+        lambda: index.add(vectors[:1], threads=0),
+        lambda: index.add(vectors[:1], progress=1),
+        lambda: index.remove([5], threads="x"),
+        lambda: index.remove(np.arange(25), threads=10**6),
     ):
         with pytest.raises(ValueError):
             call()
     after = index.search(vectors, 3)
     np.testing.assert_array_equal(after.ids, before.ids)
     np.testing.assert_array_equal(after.distances, before.distances)
+
+
+@pytest.mark.parametrize("kind", [ExactIndex, KDTreeIndex])
+def test_bad_arguments_of_a_range_search_are_named(kind):
+    vectors = normal(10, 3, 0)
+    with pytest.raises(ValueError, match="^index: expected"):
+        kind().range_search(vectors, 1.0)
+    index = kind().fit(vectors)
+    for name, call in [
+        ("radius", lambda: index.range_search(vectors, np.nan)),
+        ("radius", lambda: index.range_search(vectors, np.inf)),
+        ("radius", lambda: index.range_search(vectors, None)),
+        ("queries", lambda: index.range_search(normal(2, 4, 0), 1.0)),
+        ("queries", lambda: index.range_search(np.full((1, 3), np.nan), 1.0)),
+        ("allow", lambda: index.range_search(vectors, 1.0, allow=np.ones(3, bool))),
+        ("allow", lambda: index.range_search(vectors, 1.0, allow=[1, 1])),
+        ("threads", lambda: index.range_search(vectors, 1.0, threads=0)),
+    ]:
+        with pytest.raises(ValueError, match=f"^{name}: expected"):
+            call()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -304,6 +411,7 @@ def test_bad_arguments_are_named(kind):
         ("allow", lambda: index.search(vectors, 1, allow=[0.5])),
         ("threads", lambda: index.search(vectors, 1, threads=0)),
         ("threads", lambda: kind().fit(vectors, threads=10**6)),
+        ("ids", lambda: kind().fit(vectors[:1], [2**63 - 1]).add(vectors[1:2])),
     ]:
         with pytest.raises(ValueError, match=f"^{name}: expected"):
             call()

@@ -4,6 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from refimpl.ann.byte_shuffle import LARGEST, MOST_PARTS
 from refimpl.ann.code_axes import LEFT, choose_parts, code_axes, expected_error, moments
 from refimpl.ann.codebooks import deal, decode, encode, train_codebooks
 
@@ -36,6 +37,11 @@ def test_the_fewest_parts_that_err_no_more_than_allowed(d, parts, decay, seed):
     else:
         assert m == max(1, d // 2) or (m % 4 == 0 and m < d // 2 and least(m) <= allowed)
         assert all(least(fewer) > allowed for fewer in range(4, m, 4))
+
+
+def test_no_more_parts_than_sixteen_bits_can_sum():
+    assert choose_parts(np.ones(2048))[0] == MOST_PARTS
+    assert MOST_PARTS * LARGEST < 2**16
 
 
 def test_without_directions_half_as_many_parts_as_dimensions():

@@ -29,6 +29,21 @@ def test_exact_search_is_a_sort(metric, cloud, k, share):
     np.testing.assert_allclose(found.distances, expected[1], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("metric", METRICS)
+def test_whole_rankings_in_blocks_of_queries_are_a_sort(metric, monkeypatch):
+    monkeypatch.setattr(exact, "RANKED_AT_A_TIME", 100)  # blocks of three queries, and of one
+    rng = np.random.default_rng(2)
+    for n in (30, 130):
+        vectors, ids = rng.integers(1, 4, (n, 3)).astype(np.float32), rng.permutation(2 * n)[:n]
+        queries = rng.integers(1, 4, (10, 3)).astype(np.float32)
+        if metric == "cosine":
+            vectors, queries = unit(vectors), unit(queries)
+        found = exact.rank_all(vectors, ids, queries, n - 5, metric)
+        expected = sorted_neighbors(by_definition(vectors, queries, metric), ids, n - 5)
+        np.testing.assert_array_equal(found[0], expected[0])
+        np.testing.assert_array_equal(found[1], expected[1])
+
+
 def test_filtered_search_is_search_in_the_subset():
     rng = np.random.default_rng(0)
     vectors, queries = rng.integers(-3, 4, (3000, 6)).astype(np.float32), rng.standard_normal((20, 6))

@@ -193,6 +193,8 @@ def test_bad_arguments_are_named():
         ("k", lambda: kmeans(x, 5)),
         ("k", lambda: kmeans(x, 0)),
         ("x", lambda: kmeans(x[:0], 1)),
+        ("x", lambda: kmeans(x[:, :0], 2)),
+        ("x", lambda: mini_batch_kmeans(x[:, :0], 2)),
         ("x", lambda: kmeans(np.full((2, 2), np.nan), 1)),
         ("init", lambda: kmeans(x, 2, init="best")),
         ("init", lambda: kmeans(x, 2, init=np.zeros((3, 2)))),

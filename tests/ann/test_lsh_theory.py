@@ -114,6 +114,7 @@ def test_rho_of_known_values():
         (lambda: hyperplane_collision(-0.1), "angle"),
         (lambda: hyperplane_collision(np.nan), "angle"),
         (lambda: pstable_collision(-1, 1), "distance"),
+        (lambda: pstable_collision(np.inf, 1), "distance"),
         (lambda: pstable_collision(1, 0), "width"),
         (lambda: success_probability(0.5, 0, 1), "bits"),
         (lambda: success_probability(0.5, 1, 0), "tables"),

@@ -87,11 +87,17 @@ def test_a_given_truth_is_used():
     "change, name",
     [({"recall": 1.5}, "recall"), ({"recall": 0}, "recall"), ({"k": 0}, "k"), ({"rounds": 0}, "rounds"),
      ({"budgets": {"leaves": (1,)}}, "budgets"), ({"budgets": {}}, "budgets"),
+     ({"budgets": {"probes": (0,)}}, "probes"), ({"budgets": {"lists": (5,)}}, "budgets"),
      ({"queries": normal(0, 8, 0)}, "queries"), ({"truth": np.zeros((3, 10), np.int64)}, "truth")],
 )  # fmt: skip
 def test_bad_arguments_are_named(change, name):
     with pytest.raises(ValueError, match=f"^{name}: expected .* got "):
         tune(fitted(), **{"queries": normal(4, 8, 1), **change})
+
+
+def test_an_index_that_is_not_fitted_is_not_tuned():
+    with pytest.raises(ValueError, match="^index: expected one that was fitted"):
+        tune(IVFIndex(), normal(3, 4, 1))
 
 
 def test_an_exact_index_has_nothing_to_tune():
