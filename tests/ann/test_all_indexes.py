@@ -182,6 +182,18 @@ def test_scans_and_trees_are_a_sort_whatever_the_lengths(kind, metric, cloud, k,
                 )
 
 
+def test_a_scan_sees_the_products_that_float32_does_not():
+    """x.q is a small difference of large terms."""
+    rng = np.random.default_rng(0)
+    large = rng.uniform(1e4, 2e4, 400).astype(np.float32)
+    vectors = np.stack([large, np.float32(3e-3 * rng.standard_normal(400)) - large], 1)
+    index = RPForestIndex(metric="ip").fit(vectors)
+    index._scan_limit = lambda: 400
+    queries = 1 + rng.random((20, 2)).astype(np.float32) * np.float32(1e-6)
+    expected = sorted_neighbors(by_definition(vectors, queries, "ip"), np.arange(400), 10)
+    np.testing.assert_array_equal(index.search(queries, 10).ids, expected[0])
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_long_vector_that_is_gone_leaves_no_trace(kind):
     vectors = normal(60, 3, 0)

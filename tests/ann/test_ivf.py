@@ -85,6 +85,13 @@ def test_lists_are_looked_into_until_they_hold_enough_open_rows(
         assert (own[np.count_nonzero(own >= 0) :] < 0).all()  # -1 only at the end
 
 
+def test_a_list_that_the_ranking_does_not_tell_counts_for_nothing():
+    labels, told = np.repeat([0, 1, 2], [5, 1, 9]), {2: [[0, -1]], 3: [[0, 1, 2]]}  # one that prunes, asked for two
+    open_rows = np.ones(15, bool)
+    listed = listed_rows(*in_lists(labels, 3), open_rows)
+    assert choose_lists(lambda some, m: np.array(told[m]), 1, 2, listed, open_rows, 6).tolist() == [[0, 1]]
+
+
 def relaid(index, width):
     """The panels of an index in lists as a machine would save them whose vector registers hold `width` numbers."""
     shifted, axes = index._vectors - index._center, index._axes
