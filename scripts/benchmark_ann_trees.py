@@ -135,6 +135,18 @@ def benchmark_kdtree_on(table, peers, repeats, n, d, n_queries):
     table.add(f"kd-tree, 10 neighbours, {n:,} x {d}", times, n_queries)
     if times.pop("pykdtree float32", None):
         table.add(f"kd-tree, 10 neighbours, {n:,} x {d}, peers in float64", times, n_queries)
+    if d < 8:  # few leaves are all that an exact search needs
+        return
+
+    def with_budget(budget):
+        index.max_leaves = budget
+        return index
+
+    truth, budgets = index.search(queries, 10).ids, (10, 20, 30, 50, 70, 100, 150, 200, 400, 800)
+    for target in (0.9, 0.99):
+        _, budget, reached = cheapest(with_budget, budgets, queries, truth, target)
+        times = medians({"ours": lambda budget=budget: with_budget(budget).search(queries, 10)}, repeats)
+        table.add(f"kd-tree, {n:,} x {d}, 10 neighbours in {budget} leaves, recall {reached:.3f}", times, n_queries)
 
 
 def benchmark_hamming(table, peers, repeats):

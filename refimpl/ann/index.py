@@ -136,9 +136,10 @@ class Index:
     len(index) the number of live vectors
 
     Vectors and queries are finite real numbers within float32, of any dtype; float32 of them is what is stored and
-    measured. For "cosine" none may be zero; for "l2" and "ip" no number larger than 2^125 / sqrt(d), and where squares
-    leave float32, above some 10^18, only ExactIndex, KDTreeIndex and IVFIndex still find what is nearest. Ids are
-    distinct integers >= 0. Whatever is not as described raises ValueError that names the argument, and changes nothing;
+    measured. For "cosine" none may be zero; for "l2" and "ip" no number larger than 2^125 / sqrt(d). Where squares
+    leave float32, above some 10^18, or for "ip" one vector is thousands of times as long as the others, structures
+    cannot tell near from far; only ExactIndex, KDTreeIndex, IVFIndex within its lists, and scans can. Ids are distinct
+    integers >= 0. Whatever is not as described raises ValueError that names the argument, and changes nothing;
     so do add, remove, search and save before a fit.
     """
 

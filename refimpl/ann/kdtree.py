@@ -25,7 +25,8 @@ class KDTreeIndex(Index):
 
     leaf_size    points in a leaf, at most (coinciding points apart)
     eps          >= 0: distances up to (1 + eps) times the true ones will do; l2 in the stored form (index.py)
-    max_leaves   leaves searched for a query, at most, or more if those hold fewer than k; None for an exact answer
+    max_leaves   leaves searched for a query, those with the nearest cells, or more if these hold fewer than k; None for
+                 an exact answer
 
     Build O(d n log n); search O(log n) in few dimensions, O(n) in many.
     """

@@ -1,5 +1,9 @@
 """The search of a kd-tree: down to the query's own cell, then to those that the bound does not exclude.
 
+The order. An exact search must see every cell that the bound does not exclude, and goes depth first, nearer sides
+first: a pile as high as the tree, which stays in the cache. With a budget of leaves the order decides, so then the cell
+with the least bound is next ("best bin first", Arya and Mount 1993; Beis and Lowe 1997), from a heap of all that wait.
+
 The bound. `side[j]` is how far the query is outside of the cell on axis j, and the squared distance to the cell is
 the sum of side[j]^2. Crossing a cut on axis j changes one term (Arya and Mount 1993, as scipy's cKDTree does it):
 
@@ -25,10 +29,11 @@ from numba import njit, types
 from numba.extending import intrinsic
 from numba.np import arrayobj
 
-from ..kernels import in_threads, inner, kernel
+from ..kernels import in_threads, inlined, inner, kernel
 from .bits import in_every_lane, lowest_bit, pack_lanes
 from .candidates import offer
 from .kdtree_build import LANES
+from .priority_queue import drop_first, push
 
 SAFE = 1 - 2.0**-40  # times a bound: never above the distance it bounds
 L2, COSINE, IP = 0, 1, 2
@@ -162,23 +167,43 @@ def _room(tree, d):
     return np.empty(height, np.int64), np.empty(height), np.empty((height, d)), np.empty(d), np.empty(LANES)
 
 
+def _room_for_best(tree, d):
+    """For a search best first: the same; keys and places of a heap of cells, and the cells, their sides, free places.
+
+    Cells that wait hold different leaves.
+    """
+    most = (len(tree.axis) + 1) // 2 + tree.roots
+    heap = np.empty(most), np.empty(most, np.int64)
+    return _room(tree, d), heap, (np.empty(most, np.int64), np.empty((most, d)), np.empty(most, np.int64))
+
+
+@inlined
+def _offer_leaf(tree, node, lane_ids, open_lanes, queries, i, shift, metric, limit, near, found, distances):
+    """Offer the open points of a leaf to query i -> the new limit. INOUT found (k,), distances (k,)."""
+    d = queries.shape[1]
+    for block in range(tree.link[node], tree.link[node] - tree.axis[node]):
+        lanes = block_distances(tree.blocks, block * d * LANES, queries, i * d, d, limit, near)
+        lanes &= open_lanes[block]
+        while lanes:
+            lane = lowest_bit(lanes)
+            lanes &= lanes - np.uint64(1)
+            distance = _distance(near[lane], metric, tree.blocks, block, lane, queries[i])
+            offer(distances, found, distance, lane_ids[block, lane])
+            limit = _largest_squared(distances[-1], metric, shift, d)
+    return limit
+
+
 @kernel
 def _nearest(
-    first, last, tree, lane_ids, open_lanes, has_open, queries, order, shifts, metric, stretch, max_leaves, found,
-    distances, room,
+    first, last, tree, lane_ids, open_lanes, has_open, queries, order, shifts, metric, stretch, found, distances, room
 ):  # fmt: skip
-    """OUT found (n, k) = -1, distances (n, k) = inf, for the queries order[first:last].
-
-    Depth first, nearer sides first. At most `max_leaves` leaves, or as many more as it takes to find k.
-    """
-    d, k = queries.shape[1], found.shape[1]
-    axis, link, planes, blocks = tree.axis, tree.link, tree.planes, tree.blocks
+    """OUT found (n, k) = -1, distances (n, k) = inf, for the queries order[first:last]. Depth first."""
+    axis, link, planes = tree.axis, tree.link, tree.planes
     todo, bounds, sides, side, near = room
     for i in order[first:last]:
-        query, shift = queries[i], shifts[i]
-        limit, leaves, n_todo = np.inf, 1 - tree.roots, tree.roots
+        query, limit, n_todo = queries[i], np.inf, tree.roots
         _at_roots(tree, todo, bounds, sides)
-        while n_todo and (leaves < max_leaves or found[i, k - 1] < 0):
+        while n_todo:
             n_todo -= 1
             node, bound = todo[n_todo], bounds[n_todo]
             if bound * stretch > limit:
@@ -186,18 +211,55 @@ def _nearest(
             node, n_todo = _descend(
                 axis, link, planes, has_open, query, node, bound, stretch, limit, todo, bounds, sides, n_todo, side
             )
-            if not has_open[node]:
-                continue
-            leaves += 1
-            for block in range(link[node], link[node] - axis[node]):
-                lanes = block_distances(blocks, block * d * LANES, queries, i * d, d, limit, near)
-                lanes &= open_lanes[block]
-                while lanes:
-                    lane = lowest_bit(lanes)
-                    lanes &= lanes - np.uint64(1)
-                    distance = _distance(near[lane], metric, blocks, block, lane, query)
-                    offer(distances[i], found[i], distance, lane_ids[block, lane])
-                    limit = _largest_squared(distances[i, k - 1], metric, shift, d)
+            if has_open[node]:
+                limit = _offer_leaf(
+                    tree, node, lane_ids, open_lanes, queries, i, shifts[i], metric, limit, near, found[i], distances[i]
+                )
+
+
+@kernel
+def _nearest_in_leaves(
+    first, last, tree, lane_ids, open_lanes, has_open, queries, order, shifts, metric, stretch, max_leaves, found,
+    distances, room,
+):  # fmt: skip
+    """As `_nearest`, best first, in at most `max_leaves` leaves, or as many more as it takes to find k."""
+    axis, link, planes = tree.axis, tree.link, tree.planes
+    (todo, bounds, sides, side, near), (keys, places), (nodes, waiting, free) = room
+    for i in order[first:last]:
+        query, limit, leaves, size, used, n_free = queries[i], np.inf, 1 - tree.roots, tree.roots, tree.roots, 0
+        for root in range(tree.roots):  # what hangs beside the tree comes first, and is not counted
+            keys[root], places[root], nodes[root] = 0.0, tree.roots - 1 - root, (len(axis) - 1) * root
+            waiting[root, :] = 0.0
+        while size and (leaves < max_leaves or found[i, -1] < 0):
+            bound, place = keys[0], places[0]
+            if bound * stretch > limit:
+                break
+            drop_first(keys, places, size)
+            size -= 1
+            for e in range(len(side)):
+                sides[0, e] = waiting[place, e]
+            free[n_free] = place
+            n_free += 1
+            node, n_far = _descend(
+                axis, link, planes, has_open, query, nodes[place], bound, stretch, limit, todo, bounds, sides, 0, side
+            )
+            for far in range(n_far):
+                if n_free:
+                    n_free -= 1
+                    place = free[n_free]
+                else:
+                    place = used
+                    used += 1
+                nodes[place] = todo[far]
+                for e in range(len(side)):
+                    waiting[place, e] = sides[far, e]
+                push(keys, places, size, bounds[far] if bounds[far] > 0 else 0.0, place)  # NaN excludes nothing
+                size += 1
+            if has_open[node]:
+                leaves += 1
+                limit = _offer_leaf(
+                    tree, node, lane_ids, open_lanes, queries, i, shifts[i], metric, limit, near, found[i], distances[i]
+                )
 
 
 @kernel
@@ -297,9 +359,12 @@ def search_tree(tree, lane_ids, opening, queries, k, *, metric=L2, shifts=None, 
     """
     points, order, shifts = _prepare(tree, queries, shifts)
     found, distances = np.full((len(points), k), -1, np.int64), np.full((len(points), k), np.inf, np.float32)
-    stretch, budget = SAFE * (1 + eps) ** 2, np.iinfo(np.int64).max if max_leaves is None else max_leaves
-    arguments = tree, lane_ids, *opening, points, order, shifts, metric, stretch, budget, found, distances
-    in_threads(len(points), _nearest, *arguments, at_least=16, room=lambda: _room(tree, points.shape[1]))
+    arguments = tree, lane_ids, *opening, points, order, shifts, metric, SAFE * (1 + eps) ** 2
+    search, make_room, budget = _nearest, _room, ()
+    if max_leaves is not None:
+        search, make_room, budget = _nearest_in_leaves, _room_for_best, (max_leaves,)
+    arguments = *arguments, *budget, found, distances
+    in_threads(len(points), search, *arguments, at_least=16, room=lambda: make_room(tree, points.shape[1]))
     return found, distances
 
 

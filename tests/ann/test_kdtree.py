@@ -23,6 +23,17 @@ def test_kdtree_ties_go_to_the_smaller_id(n, d, seed):
         np.testing.assert_array_equal(row, ids[np.lexsort((ids, squares))])
 
 
+def test_what_was_added_is_not_counted_in_the_budget():
+    """It hangs beside the tree, and every search scans it."""
+    vectors, queries = normal(500, 4, 0), normal(30, 4, 1)
+    tree, index = (KDTreeIndex(leaf_size=4, max_leaves=3).fit(vectors[:400]) for _ in range(2))
+    index.add(vectors[400:])
+    full = distances_by_definition(vectors, queries, "l2")
+    for row, near, found in zip(full, tree.search(queries, 5).ids, index.search(queries, 5).ids):
+        rows = np.concatenate([near, np.arange(400, 500)])
+        assert found.tolist() == rows[np.argsort(row[rows])][:5].tolist()
+
+
 @pytest.mark.parametrize("metric", METRICS)
 def test_range_search_is_the_sorted_filter(metric):
     vectors, queries = normal(400, 3, 0), normal(6, 3, 1)

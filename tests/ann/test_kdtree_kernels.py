@@ -122,6 +122,43 @@ def test_a_larger_budget_never_finds_less(cloud, k):
     np.testing.assert_array_equal(before, nearest_by_sort(points, queries, k)[1])
 
 
+def leaves_by_bound(tree, query):
+    """The rows of each leaf, by the distance of the query to its cell."""
+    found, todo = [], [(0, np.zeros(len(query)))]
+    while todo:
+        node, side = todo.pop()
+        j = tree.axis[node]
+        if j < 0:
+            rows = tree.rows[tree.link[node] : tree.link[node] - j]
+            found.append((np.sum(side**2), rows[rows >= 0]))
+            continue
+        low, high = tree.planes[node]
+        left, far = query[j] < 0.5 * low + 0.5 * high, side.copy()
+        far[j] = high - query[j] if left else query[j] - low
+        todo += [(node + 1, side if left else far), (tree.link[node], far if left else side)]
+    return [rows for _, rows in sorted(found, key=lambda pair: pair[0])]
+
+
+@settings(max_examples=50)
+@given(
+    st.integers(1, 150), st.integers(1, 6), st.integers(1, 9), st.integers(1, 12), st.booleans(), st.integers(0, 999)
+)
+def test_a_budget_goes_to_the_leaves_with_the_nearest_cells(n, d, k, max_leaves, some, seed):
+    """As many as the budget, or more until they hold k; closed ones are not counted."""
+    rng = np.random.default_rng(seed)
+    points, queries = rng.standard_normal((n, d)), rng.standard_normal((5, d))
+    keep = rng.random(n) < 0.3 if some else np.ones(n, bool)
+    tree, lane_ids, opening = planted(points, keep, leaf_size=3)
+    ids, _ = search_tree(tree, lane_ids, opening, queries, k, max_leaves=max_leaves)
+    for query, own in zip(queries, ids):
+        rows = [keep_of[keep[keep_of]] for keep_of in leaves_by_bound(tree, query)]
+        rows = [open_rows for open_rows in rows if len(open_rows)]
+        held = np.cumsum([len(open_rows) for open_rows in rows])
+        seen = max(max_leaves, int(np.searchsorted(held, k)) + 1)
+        seen = np.isin(np.arange(n), np.concatenate([np.empty(0, int), *rows[:seen]]))
+        np.testing.assert_array_equal(own, nearest_by_sort(points, query[None], k, seen)[0][0])
+
+
 @given(clouds(), st.integers(1, 40))
 def test_leaves_hold_every_row_once_and_cuts_separate(cloud, leaf_size):
     points, _ = cloud
