@@ -1,7 +1,7 @@
 """The book's claims, tested: for each a measurement, a plot, and one sentence that says whether it held.
 
     python scripts/book_claims.py --checkpoint out        all of them; what is finished is not done again
-    python scripts/book_claims.py --claims focal
+    python scripts/book_claims.py --claims focal          the record is docs/results/book_claims_focal.json
 
     negatives    more negatives a query make a better embedding
     supervision  human labels are better than clicks, and clicks than self-supervision, until they are noisy
@@ -21,7 +21,7 @@ import claim_negatives
 import claim_supervision
 from claims import Options
 from command_line import Stages, one_line_errors
-from results import arguments, parse, record, save_figure
+from results import arguments, parse, record, record_of_a_part, save_figure
 
 from refimpl.files import atomic_write
 
@@ -62,16 +62,22 @@ def panel(name, found):
 
 def main():
     parser = arguments(__doc__, "book_claims", None)
-    parser.add_argument("--claims", nargs="+", choices=CLAIMS, default=list(CLAIMS), metavar="NAME")
+    parser.add_argument(
+        "--claims", nargs="+", choices=CLAIMS, default=list(CLAIMS), metavar="NAME",
+        help="some of them; the record is then book_claims_NAME.json",
+    )  # fmt: skip
     parser.add_argument("--items", type=int, default=480, help="products rendered (default 480)")
     parser.add_argument("--steps", type=int, default=150, help="of each training (default 150)")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each kind (default 3)")
     args = parse(parser, items=16, steps=1, seeds=1)
+    some = [name for name in CLAIMS if name in args.claims]
+    if len(some) < len(CLAIMS):
+        record_of_a_part(parser, args, "_".join(["book_claims", *some]))
     seeds = tuple(range(args.seed, args.seed + args.seeds))
     options = Options(args.items, args.steps, args.seed, seeds, args.checkpoint)
     stages, results = Stages(), {}
     with one_line_errors(parser):
-        for name in args.claims:
+        for name in some:
             found = numbers(name, options, stages)
             results[name] = {"verdict": CLAIMS[name].verdict(found), "numbers": found}
         print()

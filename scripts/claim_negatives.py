@@ -28,6 +28,7 @@ def measured(options, stages):
                 by_seed.append(
                     learn(
                         shop, lambda rng: draw(rng, batch), compared_with(k), steps=options.steps, seed=seed,
+                        about={**options.about(), "negatives": k},
                         path=options.checkpoint(f"negatives-{k}-{seed}"), progress=step_printer(progress),
                     )
                 )  # fmt: skip

@@ -1,12 +1,13 @@
 """Claim: human labels are the best training data, clicks are noisy, and self-supervision needs neither.
 
-The same network, loss (NT-Xent) and number of pairs; only where the pairs come from differs:
+The same network, loss (NT-Xent) and number of pairs; what differs is where the pairs come from:
 
     labels            two photographs that annotators gave one product; a share `noise` of their labels is wrong
     clicks            a query and what was clicked on its answer page: simulated users look at the top more than at the
                       bottom, and click a share `noise` of what is not similar; drawn as often as they were clicked
     clicks, debiased  the same, each divided by the chance that its position was looked at
-    self-supervision  two views of one photograph: no noise, but no second photograph either
+    self-supervision  two views of one photograph: no noise, but no second photograph either. The views are stronger
+                      (OWN_VIEWS) than those through which the two pictures of the others are seen
 
 An answer page shows the other photographs of the product and the nearest by colour histogram, ordered by the latter:
 what production puts on top is what looks alike in colour and background.
@@ -14,7 +15,7 @@ what production puts on top is what looks alike in colour and background.
 
 import numpy as np
 from claim_training import PHOTOGRAPHS, VIEWS, learn, make_shop
-from claims import mean_and_spread
+from claims import beats, mean_and_spread
 from results import step_printer
 from retrieval import rank
 
@@ -53,8 +54,8 @@ def measured(options, stages):
         with stages.stage(f"{name}, seed {seed}", "step") as progress:
             return learn(
                 shop, draw, lambda z1, z2, rng: nt_xent(z1, z2, temperature=TEMPERATURE), steps=options.steps,
-                seed=seed, path=options.checkpoint(f"supervision-{name.replace(' ', '-')}-{seed}"),
-                progress=step_printer(progress), views=views,
+                seed=seed, about={**options.about(), "pairs": name}, views=views, progress=step_printer(progress),
+                path=options.checkpoint(f"supervision-{name.replace(' ', '-')}-{seed}"),
             )  # fmt: skip
 
     same = np.repeat(shop.train[:, None], 2, axis=1)
@@ -103,26 +104,34 @@ def answer_pages(shop):
 
 
 def verdict(found):
+    """Held if, without noise, labels beat clicks, the better of the two kinds, and clicks beat self-supervision; in
+    part if one of these is so."""
     means = {source: mean_and_spread(rows)[0] for source, rows in found["map"].items()}
-    spread = {source: mean_and_spread(rows)[1] for source, rows in found["map"].items()}
-    alone = means[ALONE][0]
-
-    def beats(source, k):
-        return means[source][k] - alone > 2 * np.hypot(spread[source][k], spread[ALONE][0])
-
+    first, last = ({source: rows[at] for source, rows in found["map"].items()} for at in (0, -1))
     clicks = max(("clicks", "clicks, debiased"), key=lambda source: means[source][0])
-    clean = means["labels"][0] >= means[clicks][0] and beats("labels", 0)
+    halves = (("labels", clicks), (clicks, ALONE))
+    held = sum(beats(first[better], first[worse]) for better, worse in halves)
+    answer = ("Did not hold", "Held in part", "Held")[held]
+    instead = [_instead(first, *half) for half in halves if not beats(*(first[source] for source in half))]
     worst = found["noise"][-1]
     sentences = {
         source: f"{means[source][0]:.3f} without noise and {means[source][-1]:.3f} at {worst:g}" for source in SOURCES
     }
-    still = [source for source in SOURCES if beats(source, -1)]
-    answer = "Held" if clean else "Did not hold"
+    still = [source for source in SOURCES if beats(last[source], last[ALONE])]
     return (
-        f"{answer}: mAP is {alone:.3f} by self-supervision; by labels {sentences['labels']}; by clicks "
-        f"{sentences['clicks']} (debiased {sentences['clicks, debiased']}). At noise {worst:g} "
+        f"{answer}: mAP is {means[ALONE][0]:.3f} by self-supervision; by labels {sentences['labels']}; by clicks "
+        f"{sentences['clicks']} (debiased {sentences['clicks, debiased']}). "
+        f"{''.join(f'Without noise, {words}. ' for words in instead)}At noise {worst:g} "
         f"{', '.join(still) or 'none of them'} still does better than self-supervision."
     )
+
+
+def _instead(rows, better, worse):
+    """What was found in place of the one beating the other."""
+    names = {**{source: source for source in rows}, "clicks, debiased": "debiased clicks"}
+    if beats(rows[worse], rows[better]):
+        return f"{names[worse]} did better than {names[better]}"
+    return f"{names[better]} and {names[worse]} could not be told apart"
 
 
 def draw(axes, found):

@@ -40,11 +40,12 @@ def make_shop(items, seed, progress=None):
     return Shop(catalogue, learned, test, mean, std)
 
 
-def learn(shop, draw_rows, loss, *, steps, seed, path, progress, views=VIEWS):
+def learn(shop, draw_rows, loss, *, steps, seed, about, path, progress, views=VIEWS):
     """mAP on the held-out products of a network trained on pairs.
 
     draw_rows  function of rng -> rows (n,), rows (n,): which pictures are taken as similar
     loss       function of (z1, z2, rng) -> value, (dz1, dz2), of unit vectors
+    about      of `train`: the shop, and what else distinguishes this training; the views are added
     path       of the checkpoint, or None
     views      of `simclr_views`: each picture of a pair is seen through one
     """
@@ -61,7 +62,10 @@ def learn(shop, draw_rows, loss, *, steps, seed, path, progress, views=VIEWS):
         run = update(run, {"params": pullback(unnormalise(np.concatenate(gradients)))}, adamw, learning_rate=rate)
         return {**run, "state": state}, value
 
-    run = train({"params": params, "state": state}, step, seed=seed, steps=steps, checkpoint=path, progress=progress)
+    run = train(
+        {"params": params, "state": state}, step, seed=seed, steps=steps, about={**about, "views": views},
+        checkpoint=path, progress=progress,
+    )  # fmt: skip
     return judge(shop, run.sections["params"], run.sections["state"])
 
 

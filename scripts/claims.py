@@ -25,12 +25,25 @@ class Options(NamedTuple):
     def checkpoint(self, name):
         return None if self.folder is None else self.folder / f"claims-{name}.npz"
 
+    def about(self):
+        """The shop, for the `about` of `refimpl.training.train`."""
+        return {"products": self.items, "seed of the catalogue": self.seed}
+
 
 def mean_and_spread(table):
     """Mean and standard deviation (n - 1; 0 for one seed) of each row of a table with a column a seed."""
     table = np.asarray(table, float)
     spread = table.std(axis=1, ddof=1) if table.shape[1] > 1 else np.zeros(len(table))
     return table.mean(axis=1), spread
+
+
+def beats(better, worse):
+    """Whether the mean of one row of values by seed is above another's by more than the seeds' noise.
+
+    The measure of noise is twice the standard deviation of the difference, 2 sqrt(spread^2 + spread^2); for one seed 0.
+    """
+    (above, below), spread = mean_and_spread([better, worse])
+    return bool(above - below > 2 * np.hypot(*spread))
 
 
 def share_of_gain(means, middle):

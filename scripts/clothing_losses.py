@@ -1,7 +1,7 @@
 """Which loss? All of them on photographs of clothes, at one budget, judged by retrieval on the test split.
 
     python scripts/clothing_losses.py --checkpoint out                each loss and seed: --steps of --batch pictures
-    python scripts/clothing_losses.py --losses triplet sup_con --seeds 1
+    python scripts/clothing_losses.py --losses "triplet, batch-hard" SupCon --seeds 1
 
 The same network, start, augmentation, optimizer, schedule and number of pictures for each; only what is done with
 the embeddings of a batch differs. With labels a batch is CLASSES classes with the same number of pictures each; without
@@ -18,7 +18,7 @@ import numpy as np
 from arithmetic import training_cost
 from command_line import Stages, one_line_errors
 from random_encoder import settled
-from results import arguments, checkpoint, parse, record, save_figure, step_printer
+from results import about, arguments, checkpoint, parse, record, save_figure, step_printer
 from retrieval import MEASURES, means, measure, rank
 
 from refimpl.data import clothing
@@ -242,7 +242,7 @@ def train_one(name, seed, split, args, progress):
     run = train(
         {"params": params, "state": state, "head": head}, make_step(draw, contender.loss, through), seed=seed,
         steps=args.steps, checkpoint=checkpoint(args, f"{name.replace(' ', '-')}-{seed}"),
-        progress=step_printer(progress),
+        about={**about(args), "loss": name}, progress=step_printer(progress),
     )  # fmt: skip
     return run.sections["params"], run.sections["state"], run.losses
 

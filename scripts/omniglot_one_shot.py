@@ -19,7 +19,7 @@ Cost: 0.2 GFLOP a drawing and step (33 million multiply-adds forwards, three pro
 import numpy as np
 from arithmetic import training_cost
 from command_line import Stages, one_line_errors
-from results import arguments, checkpoint, figure, parse, record, smoothed, step_printer
+from results import about, arguments, checkpoint, figure, parse, record, smoothed, step_printer
 from scipy.spatial.distance import cdist
 
 from refimpl.data import omniglot, omniglot_runs
@@ -140,7 +140,7 @@ def train_and_test(args, which, runs, stages):
     with stages.stage(f"training on {which[11:]}", "step") as progress:
         trained = supervised_contrastive(
             drawer(*turned_and_mirrored(ink(images), labels)), params, state, encoder=cnn, minutes=args.minutes,
-            temperature=0.05, learning_rate=3e-3, projection=128, seed=args.seed,
+            temperature=0.05, learning_rate=3e-3, projection=128, seed=args.seed, about={**about(args), "set": which},
             checkpoint=checkpoint(args, f"{which}{'-validate' * args.validate}"), progress=step_printer(progress),
         )  # fmt: skip
     embed = cnn_embedder(fold_batch_norm(trained.params, trained.state))

@@ -15,6 +15,12 @@ from command_line import Parser, check_writable
 import refimpl
 from refimpl.files import atomic_write
 
+# Options that say where things go, how long to go on, which trainings to do, or what `train` compares by itself.
+NOT_ABOUT = {
+    "checkpoint", "json", "weights", "minutes", "steps", "seed", "seeds", "methods", "losses", "claims", "sets",
+    "ablations",
+}  # fmt: skip
+
 
 def arguments(description, name, minutes):
     """A Parser with the arguments that all these scripts take; `name` is that of the record, `minutes` may be None."""
@@ -24,7 +30,7 @@ def arguments(description, name, minutes):
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--checkpoint", type=Path, metavar="DIR", help="keep checkpoints here, and go on from them")
     place = Path("docs/results") / f"{name}.json"
-    parser.add_argument("--json", type=Path, default=place, help="where the record goes")
+    parser.add_argument("--json", type=Path, default=place, help=f"where the record goes (default {place})")
     return parser
 
 
@@ -43,6 +49,20 @@ def parse(parser, **least):
 def checkpoint(args, name):
     """The path of one training's checkpoint, or None."""
     return None if args.checkpoint is None else args.checkpoint / f"{name}.npz"
+
+
+def about(args):
+    """{option: value} of what makes each training what it is, for the `about` of `refimpl.training`."""
+    return {name: value for name, value in vars(args).items() if name not in NOT_ABOUT}
+
+
+def record_of_a_part(parser, args, name):
+    """Let the record of a run with fewer things go to NAME.json, so that it does not replace that of the whole.
+
+    A path that was given is kept, even if it is the default one.
+    """
+    if args.json is parser.get_default("json"):
+        args.json = args.json.with_name(f"{name}.json")
 
 
 def record(args, results):

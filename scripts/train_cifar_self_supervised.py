@@ -24,7 +24,7 @@ from arithmetic import training_cost
 from cifar import is_jpeg, pictures, shuffled, statistics
 from command_line import Stages, one_line_errors
 from random_encoder import settled
-from results import arguments, checkpoint, figure, parse, record, step_printer
+from results import about, arguments, checkpoint, figure, parse, record, record_of_a_part, step_printer
 
 from refimpl.images import resize, simclr_views
 from refimpl.nn import adamw, muon, whitened, whitened_init
@@ -166,11 +166,15 @@ def plans(args):
 def main():
     parser = arguments(__doc__, "train_cifar_self_supervised", 97)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
-    parser.add_argument("--ablations", choices=ABLATIONS, help="variants at a small budget instead; no test split")
+    parser.add_argument(
+        "--ablations", choices=ABLATIONS, metavar="KIND",
+        help="variants of moco or of rules at a small budget instead, no test split; the record is then "
+        "train_cifar_KIND_ablations.json",
+    )  # fmt: skip
     parser.add_argument("--pictures", type=int, help="use so many training and test pictures (for a quick look)")
     args = parse(parser, pictures=2)
-    if args.ablations and args.json.name == "train_cifar_self_supervised.json":
-        args.json = args.json.with_name(f"train_cifar_{args.ablations}_ablations.json")
+    if args.ablations:
+        record_of_a_part(parser, args, f"train_cifar_{args.ablations}_ablations")
     stages, results, lines = Stages(), {}, {}
     with one_line_errors(parser):
         with stages.stage("pictures", "pic") as progress:
@@ -190,11 +194,13 @@ def main():
                 at_random[untrained] = params, settled_state
             for size, share, rate in phases:
                 draw_views = view_drawer(images, mean, std, batch, views, size, JITTER[method])
+                drawn = {"pixels": size, "batch": batch, "views of each": views, "jitter": JITTER[method]}
                 with stages.stage(f"{name}, {size} px", "step") as progress:
                     phase = {"simclr": simclr, "moco": moco}[method](
                         draw_views, *encoder, encoder=whitened, head=head,
                         minutes=share * args.minutes, learning_rate=rate, seed=args.seed, evaluate=evaluate,
                         evaluations=max(1, round(share * evaluations)), progress=step_printer(progress),
+                        about={**about(args), **drawn},
                         checkpoint=checkpoint(args, f"{name.replace(' ', '-')}-{size}"),
                         **{**settings, "rule": RULES[settings["rule"]]},
                     )  # fmt: skip

@@ -17,7 +17,7 @@ import numpy as np
 from arithmetic import training_cost
 from cifar import is_jpeg, pictures, shuffled, statistics
 from command_line import Stages, one_line_errors
-from results import arguments, checkpoint, figure, parse, record, smoothed, step_printer
+from results import about, arguments, checkpoint, figure, parse, record, smoothed, step_printer
 
 from refimpl.nn import fold_batch_norm, linear, whitened_embedder, whitened_init
 from refimpl.training import airbench, passes
@@ -84,7 +84,7 @@ def main():
             trained = airbench(
                 drawer(images, labels, mean, std, args.seed), params, state, classes=10, minutes=args.minutes,
                 seed=args.seed, checkpoint=checkpoint(args, f"supervised{'-validate' * args.validate}"),
-                progress=step_printer(progress), **SETTINGS,
+                about=about(args), progress=step_printer(progress), **SETTINGS,
             )  # fmt: skip
         if not args.validate:
             judged = tuple(array[: args.pictures] for array in shuffled(*pictures("test")))

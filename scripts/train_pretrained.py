@@ -3,6 +3,8 @@
     python scripts/train_pretrained.py --checkpoint out --weights refimpl/nn/weights/general.npz
     python scripts/train_pretrained.py --without clothing --checkpoint out       how good on a source never seen?
 
+The record is docs/results/train_pretrained.json; with --without clothing, train_pretrained_without_clothing.json.
+
 Three sources: photographs of clothes and of CIFAR-10's things (training splits), and a rendered catalogue in which
 the same product is photographed several times. Every batch holds pairs from all of them, so that the batch norms
 see in training the mixture whose statistics they keep; the losses compare pictures of one source only, or telling the
@@ -28,7 +30,7 @@ from arithmetic import training_cost
 from cifar import is_jpeg, pictures, shuffled
 from command_line import Stages, check_writable, one_line_errors
 from random_encoder import settled
-from results import arguments, checkpoint, figure, parse, record, smoothed, step_printer
+from results import about, arguments, checkpoint, figure, parse, record, record_of_a_part, smoothed, step_printer
 from retrieval import means, measure, rank
 
 from refimpl.data import FAMILIES, clothing, grades, omniglot, render_catalogue, split_by_class
@@ -218,9 +220,14 @@ def main():
     parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--items", type=int, default=1600, help="products rendered, a quarter of them left out")
     parser.add_argument("--pictures", type=int, help="at most so many of a source and a test (for a quick look)")
-    parser.add_argument("--without", choices=("cifar10", "clothing", "catalogue"), help="leave a source out")
+    parser.add_argument(
+        "--without", choices=("cifar10", "clothing", "catalogue"), metavar="SOURCE",
+        help="leave cifar10, clothing or catalogue out; the record is then train_pretrained_without_SOURCE.json",
+    )  # fmt: skip
     parser.add_argument("--weights", type=Path, help="write the encoder here")
     args = parse(parser, steps=1, items=32, pictures=2)
+    if args.without:
+        record_of_a_part(parser, args, f"train_pretrained_without_{args.without}")
     if args.weights is not None:
         check_writable(parser, "--weights", args.weights)
     stages = Stages()
@@ -245,7 +252,7 @@ def main():
         with stages.stage("training", "step") as progress:
             run = train(
                 {"params": params, "state": state, **heads}, make_step(draw, args.steps), seed=args.seed,
-                steps=args.steps, evaluate=evaluate, evaluations=4, progress=step_printer(progress),
+                steps=args.steps, about=about(args), evaluate=evaluate, evaluations=4, progress=step_printer(progress),
                 checkpoint=checkpoint(args, f"pretrained{'-without-' * bool(args.without)}{args.without or ''}"),
             )  # fmt: skip
         with stages.stage("judging", "set") as progress:

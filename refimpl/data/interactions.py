@@ -31,6 +31,7 @@ from ..metrics import (
     position_bias,
     simulate_clicks,
 )
+from ..metrics.online import check_log
 from ..validation import check_array, check_integer, check_number
 from .rows import check_groups, check_rows
 
@@ -153,13 +154,13 @@ class PairTable(NamedTuple):
 def impressions(log):
     """The `Impressions` of a log, in its order; an impression is clicked or not, however often.
 
-    Raises ValueError if an image was shown twice on one page, or clicked on a page that did not show it.
+    Raises ValueError if an image was shown twice on one page, or clicked on a page that did not show it; for positions
+    and types of interactions that there are not.
     """
-    interactions, searches = log.interactions, log.searches
+    interactions, searches = check_log(log.interactions), log.searches
     page = check_rows(interactions.query, "log.interactions.query", len(searches.image))
-    image = check_rows(interactions.image, "log.interactions.image", len(log.images.tag), shape=page.shape)
-    kind = check_array(interactions.type, "log.interactions.type", shape=page.shape)
-    position = check_array(interactions.position, "log.interactions.position", shape=page.shape)
+    image = check_rows(interactions.image, "log.interactions.image", len(log.images.tag))
+    kind, position = interactions.type, interactions.position
     cell = page * len(log.images.tag) + image
     seen, clicks = kind == IMPRESSION, kind == CLICK
     if len(np.unique(cell[seen])) < seen.sum():

@@ -46,8 +46,9 @@ def contrastive_loss(x1, x2, same, *, margin=1.0):
     if not np.isin(same, (0, 1)).all():
         raise ValueError("same: expected only 0 and 1")
     n = len(x1)
-    difference = x1 - x2
-    d = no_overflow(np.linalg.norm(difference, axis=1), "squared distance", "x1, x2")
+    with np.errstate(over="ignore"):
+        difference = x1 - x2
+        d = no_overflow(np.linalg.norm(difference, axis=1), "squared distance", "x1, x2")
     gap = np.maximum(margin - d, 0)
     loss = np.sum(np.where(same == 1, d, gap).astype(np.float64) ** 2) / (2 * n)
     push = np.divide(gap, d, out=np.zeros_like(d), where=d > 0)
@@ -74,7 +75,8 @@ def candidate_cross_entropy(query, candidates, position, *, temperature=1.0):
     candidates = check_array(candidates, "candidates", shape=(n, None, d), dtypes=[query.dtype], finite=True)
     position = check_labels(position, n, classes=candidates.shape[1], name="position")
     temperature = check_number(temperature, "temperature", above=0)
-    logits = no_overflow(np.einsum("nd,nkd->nk", query, candidates) / temperature, "logit", "query, candidates")
+    with np.errstate(over="ignore"):
+        logits = no_overflow(np.einsum("nd,nkd->nk", query, candidates) / temperature, "logit", "query, candidates")
     loss, dlogits = cross_entropy_rows(logits, position)
     dlogits /= temperature
     return loss, (np.einsum("nk,nkd->nd", dlogits, candidates), dlogits[:, :, None] * query[:, None, :])
@@ -118,8 +120,9 @@ def info_nce(query, positive, negatives, *, temperature):
         candidates = np.concatenate([positive[:, None], negatives], axis=1)
         loss, (dquery, dcandidates) = candidate_cross_entropy(query, candidates, first, temperature=temperature)
         return loss, (dquery, dcandidates[:, 0], dcandidates[:, 1:])
-    to_positive = np.sum(query * positive, axis=1, keepdims=True)
-    logits = np.concatenate([to_positive, matrix_product(query, negatives.T)], axis=1) / temperature
+    with np.errstate(over="ignore"):
+        to_positive = np.sum(query * positive, axis=1, keepdims=True)
+        logits = np.concatenate([to_positive, matrix_product(query, negatives.T)], axis=1) / temperature
     no_overflow(logits, "logit", "query, positive, negatives")
     loss, dlogits = cross_entropy_rows(logits, first)
     dlogits /= temperature

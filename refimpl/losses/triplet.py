@@ -102,8 +102,9 @@ def batch_all_triplet_loss(z, labels, *, margin=0.2, mean_over="violating"):
 
 def _distance(x, y):
     """|x - y| (n,), and its gradient in x, the unit vector from y to x (n, d)."""
-    difference = x - y
-    d = no_overflow(np.linalg.norm(difference, axis=1), "squared distance")
+    with np.errstate(over="ignore"):
+        difference = x - y
+        d = no_overflow(np.linalg.norm(difference, axis=1), "squared distance")
     return d, np.divide(difference, d[:, None], out=np.zeros_like(difference), where=d[:, None] > 0)
 
 

@@ -60,13 +60,13 @@ def click_through_rate(log, *, confidence=0.95):
     shown. The interval takes impressions as independent; those of one user are not, so compare two rates by user
     (`experiments.ratio_test`) and not by their intervals.
     """
-    clicked = _clicked(_checked(log))[1]
+    clicked = _clicked(check_log(log))[1]
     return _rate(np.array(clicked.sum()), np.array(len(clicked)), confidence)
 
 
 def click_through_rate_by_position(log, *, confidence=0.95):
     """The same for each position from 0 to the last one shown, as arrays; NaN where nothing was shown."""
-    shown, clicked = _clicked(_checked(log))
+    shown, clicked = _clicked(check_log(log))
     impressions = np.bincount(shown.position)
     return _rate(np.bincount(shown.position, clicked).astype(np.int64), impressions, confidence)
 
@@ -110,7 +110,7 @@ def visits(log, *, longest=1800.0):
     `longest` seconds after it was left open, and nobody knows for how long: it counts as 0 seconds, so what is measured
     is a lower bound.
     """
-    log = _checked(log)
+    log = check_log(log)
     longest = check_number(longest, "longest", above=0)
     order = np.lexsort((np.arange(len(log.time)), log.time, log.user))
     user, time, kind = log.user[order], log.time[order].astype(np.float64), log.type[order]
@@ -269,7 +269,9 @@ def corrected_click_through_rate(item, position, clicked, examination):
 # ---- Checks ---------------------------------------------------------------------------------------------------------
 
 
-def _checked(log):
+def check_log(log):
+    """`log` with int64 columns: ValueError if one is missing a row, an id is no integer, a position below 0, a type
+    unknown or a time not finite."""
     user = _indices(log.user, "user", least=None)
     same = {"shape": user.shape}
     columns = [check_array(_indices(getattr(log, c), c, least=None), c, **same) for c in ("query", "image")]

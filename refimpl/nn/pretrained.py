@@ -39,16 +39,15 @@ class Pretrained(NamedTuple):
 def pretrained(path=None):
     """The Pretrained encoder of the package, or of a file that `save_pretrained` wrote.
 
-    Raises ValueError if the file is not one, OSError if it cannot be read.
+    Raises ValueError if the file is not one or holds numbers that are none, OSError if it cannot be read.
     """
     with (WEIGHTS if path is None else Path(path)).open("rb") as file:
         try:
             with np.load(file, allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}
             sections = {section: _section(arrays, section) for section in SECTIONS}
-            return Pretrained(
-                **sections, size=int(arrays["size"]), mean=arrays["mean"], std=arrays["std"], mode=str(arrays["mode"])
-            )
+            mean, std = _z_score(arrays["mean"], arrays["std"])
+            return Pretrained(**sections, size=int(arrays["size"]), mean=mean, std=std, mode=str(arrays["mode"]))
         except Exception as error:  # zipfile, zlib, NumPy and KeyError all have their own for a damaged file
             raise ValueError(f"path: expected an encoder's weights, got {path or WEIGHTS} ({error})") from None
 
@@ -56,11 +55,11 @@ def pretrained(path=None):
 def save_pretrained(path, encoder):
     """Write a Pretrained, atomically: arrays of two dimensions or more as float16, the rest as float32.
 
-    Raises ValueError for what does not fit: values that are not finite, weights beyond float16's 65504.
+    Raises ValueError for what does not fit: values that are not finite, weights beyond float16's 65504, std <= 0. What
+    `mode` may be is for `refimpl.images` to say, which this package does not import.
     """
     arrays = {"size": np.int64(check_integer(encoder.size, "size", minimum=1)), "mode": np.str_(encoder.mode)}
-    for name in ("mean", "std"):
-        arrays[name] = np.float32(check_array(getattr(encoder, name), name, shape=(3,), finite=True))
+    arrays["mean"], arrays["std"] = _z_score(encoder.mean, encoder.std)
     for section in SECTIONS:
         for name, value in getattr(encoder, section).items():
             value = check_array(value, f"{section}[{name!r}]", finite=True)
@@ -74,7 +73,18 @@ def save_pretrained(path, encoder):
 def _section(arrays, section):
     """{name: float32 array} of one section of the file, without the prefix."""
     prefix = f"{section}/"
-    found = {k.removeprefix(prefix): v.astype(np.float32) for k, v in arrays.items() if k.startswith(prefix)}
+    found = {k: check_array(v, k, finite=True) for k, v in arrays.items() if k.startswith(prefix)}
     if not found:
         raise ValueError(f"no {section}")
-    return found
+    return {k.removeprefix(prefix): v.astype(np.float32) for k, v in found.items()}
+
+
+def _z_score(mean, std):
+    """`mean` and `std` as finite (3,) float32, the latter above 0."""
+    with np.errstate(over="ignore"):
+        mean, std = (
+            check_array(value, name, shape=(3,)).astype(np.float32) for name, value in (("mean", mean), ("std", std))
+        )
+    if (std <= 0).any():
+        raise ValueError(f"std: expected numbers > 0, got {std.tolist()}")
+    return check_array(mean, "mean", finite=True), check_array(std, "std", finite=True)

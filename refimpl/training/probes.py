@@ -27,19 +27,29 @@ def pooled_features(params, state, images, mean, std, *, batch=500):
     Of a residual network (`resnet_init`) it is the mean over the pixels, its own head left out, d its width; of
     `whitened_init` the maximum, which is its embedding, and beside it the mean, d twice the width of its last stage.
 
-    images     (n, h, w, c) uint8
-    mean, std  (c,), z-score in units of [0, 1]
+    images     (n, h, w, c) uint8, n >= 1
+    mean, std  (c,), z-score in units of [0, 1]; std > 0
+    batch      pictures that are encoded at a time
+    Raises ValueError for other shapes and dtypes, and values out of range.
     """
+    images = check_array(images, "images", ndim=4, dtypes=(np.uint8,), min_rows=1)
+    mean, std = (
+        check_array(value, name, shape=images.shape[3:], finite=True).astype(np.float32)
+        for value, name in ((mean, "mean"), (std, "std"))
+    )
+    if (std <= 0).any():
+        raise ValueError(f"std: expected numbers > 0, got {std.tolist()}")
+    batch = check_integer(batch, "batch", minimum=1)
     if "head/weight" in params:
         width = len(params["head/weight"])
         open_head = {"head/weight": np.eye(width, dtype=np.float32), "head/bias": np.zeros(width, np.float32)}
         embed = resnet_embedder(fold_batch_norm({**params, **open_head}, state))
     else:
         embed = _maximum_and_mean(whitened_maps(fold_batch_norm(params, state)))
-    scale, shift = np.float32(1 / 255) / np.asarray(std, np.float32), np.asarray(mean, np.float32) / std
+    scale, shift = np.float32(1 / 255) / std, mean / std
     parts = []
     for first in range(0, len(images), batch):
-        x = images[first : first + batch].astype(np.float32) * scale - shift.astype(np.float32)
+        x = images[first : first + batch].astype(np.float32) * scale - shift
         parts.append(np.array(embed(x)))
     return np.concatenate(parts)
 
@@ -57,14 +67,14 @@ def knn_predict(features, labels, queries, *, k=200, temperature=0.1):
 
         score_c = sum over the k most similar i with label c of exp(cosine(query, features_i) / temperature)
 
-    features  (n, d) float, labels (n,) integers from 0, queries (q, d) float
+    features  (n, d) float, labels (n,) integers from 0, queries (q, d) of the dtype of the features
     k         at most n are used
-    Raises ValueError for wrong shapes, k < 1, temperature <= 0.
+    Raises ValueError for wrong shapes and dtypes, k < 1, temperature <= 0.
     Source: Wu, Xiong, Yu and Lin 2018 (arXiv:1805.01978), section 3.4.
     Cost: 2 n q d operations, n times 256 similarities in memory.
     """
     features, labels = _check(features, labels)
-    queries = check_array(queries, "queries", shape=(None, features.shape[1]), dtypes=FLOATS, finite=True)
+    queries = check_array(queries, "queries", shape=(None, features.shape[1]), dtypes=(features.dtype,), finite=True)
     k = min(check_integer(k, "k", minimum=1), len(features))
     temperature = check_number(temperature, "temperature", above=0)
     features, queries = l2_normalize(features)[0], l2_normalize(queries)[0]
@@ -97,10 +107,12 @@ def linear_probe(features, labels, *, penalties=PENALTIES, held_out=0.1, seed=0,
 
     features  (n, d) float, standardised inside; labels (n,) integers from 0
     penalties tried on a part `held_out` of the rows, drawn with `seed`; the best is then fitted to all rows
-    Returns Probe. Raises ValueError for wrong shapes, no penalties, held_out outside (0, 1).
+    iterations of L-BFGS at most, for each fit
+    Returns Probe. Raises ValueError for wrong shapes, no penalties, held_out outside (0, 1), iterations < 1.
     """
     features, labels = _check(features, labels)
     held_out = check_number(held_out, "held_out", above=0, below=1)
+    iterations = check_integer(iterations, "iterations", minimum=1)
     penalties = [check_number(penalty, "penalties", minimum=0) for penalty in penalties]
     if not penalties or len(features) < 2:
         raise ValueError("penalties, features: expected at least one penalty and two rows")
@@ -121,7 +133,7 @@ def linear_probe(features, labels, *, penalties=PENALTIES, held_out=0.1, seed=0,
 
 
 def probe_predict(probe, features):
-    """Labels (n,) that the probe reads from features (n, d)."""
+    """Labels (n,) that the probe reads from features (n, d), float32 or float64; it computes in float32."""
     features = check_array(features, "features", shape=(None, len(probe.mean)), dtypes=FLOATS, finite=True)
     x = (features - probe.mean).astype(np.float32) / probe.std
     return (matrix_product(x, probe.weight) + probe.bias).argmax(axis=1)

@@ -222,6 +222,11 @@ def replaced(values, at, value):
             lambda: data.click_rates(changed(type=LOG.interactions.type * 0 + 2)),
             "log: expected at least one impression",
         ),
+        (lambda: data.impressions(changed(type=LOG.interactions.type + 2)), "type: expected IMPRESSION, CLICK"),
+        (lambda: data.impressions(changed(type=LOG.interactions.type - 1)), "type: expected integers >= 0"),
+        (lambda: data.impressions(changed(position=LOG.interactions.position - 1)), "position: expected integers >= 0"),
+        (lambda: data.impressions(changed(position=LOG.interactions.position + 0.5)), "position: expected integers"),
+        (lambda: data.impressions(changed(position=LOG.interactions.position[1:])), "position: expected shape"),
         (lambda: data.top_click_pairs(TABLE, 0), "per_query"),
     ],
 )

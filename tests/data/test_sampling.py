@@ -168,6 +168,15 @@ def test_without_weights_the_mean_is_of_the_proposal():
     assert abs(VALUES[rows].mean() - proposal_mean) < 5 * VALUES[rows].std() / np.sqrt(20000)
 
 
+@pytest.mark.parametrize("scale", [1e308, 1e-308])
+def test_importance_samples_of_weights_at_the_ends_of_float64(scale):
+    """Their sum overflows; only ratios matter."""
+    plain = data.importance_sample(TARGET / TARGET.max(), PROPOSAL / PROPOSAL.max(), 500, 0)
+    found = data.importance_sample(scale * (TARGET / TARGET.max()), scale * (PROPOSAL / PROPOSAL.max()), 500, 0)
+    np.testing.assert_array_equal(found.rows, plain.rows)
+    np.testing.assert_allclose(found.weights, plain.weights, rtol=1e-9)
+
+
 @given(seeds, st.integers(1, 40), st.floats(1e-3, 1e3))
 def test_importance_properties(seed, k, scale):
     rng = np.random.default_rng(seed)

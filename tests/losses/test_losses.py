@@ -286,6 +286,19 @@ def test_a_class_of_weight_2_counts_like_two_copies(seed):
     np.testing.assert_allclose(value, losses.softmax_cross_entropy(x[twice], labels[twice])[0], rtol=1e-12)
 
 
+@pytest.mark.parametrize("scale", [1e39, 1e-50, 1e308])
+@pytest.mark.parametrize("loss", [losses.softmax_cross_entropy, losses.softmax_focal_loss])
+def test_class_weights_beyond_float32_leave_a_float32_loss_as_it_is(loss, scale):
+    (x,) = draw(0, (5, 3), dtype=np.float32)
+    labels, ratios = np.array([0, 1, 2, 1, 0]), np.array([1, 0.5, 0.25])
+    for weights in (np.ones(3), ratios):
+        value, dx = loss(x, labels, class_weights=weights)
+        other, found = loss(x, labels, class_weights=scale * weights)
+        np.testing.assert_allclose(other, value, rtol=1e-6)
+        np.testing.assert_allclose(found, dx, rtol=1e-5)
+    np.testing.assert_allclose(loss(x, labels, class_weights=[scale] * 3)[0], loss(x, labels)[0], rtol=1e-6)
+
+
 counts = st.lists(st.integers(0, 10**4), min_size=1, max_size=8).filter(any).map(np.array)
 
 
@@ -388,6 +401,35 @@ def test_nt_xent_of_4096_pairs_takes_one_array_of_n_squared_values():
     np.testing.assert_allclose(dz2, dz1, rtol=1e-3, atol=1e-3 * push)
 
 
+# name: what is done with a batch of unit vectors z (n, d) and labels
+OF_A_BATCH = {
+    "batch_all_triplet_loss": lambda z, labels: losses.batch_all_triplet_loss(z, labels, mean_over="all"),
+    "batch_hard": losses.batch_hard,
+    "semi_hard": lambda z, labels: losses.semi_hard(z, labels, margin=1.0),
+    "distance_weighted": lambda z, labels: losses.distance_weighted(z, labels, 0),
+    "sup_con": lambda z, labels: losses.sup_con(z, labels, temperature=0.1),
+    "soft_nearest_neighbor": lambda z, labels: losses.soft_nearest_neighbor(z, labels, temperature=0.1),
+    "euclidean_distance": lambda z, labels: losses.euclidean_distance(z, z)[1](np.ones((len(z), len(z)), z.dtype)),
+    "decoupled_contrastive": lambda z, labels: losses.decoupled_contrastive(z[::2], z[1::2], temperature=0.1),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", OF_A_BATCH)
+def test_memory_is_a_few_arrays_of_n_squared_values(name, dtype):
+    """400 rows of 64 values: the differences of all pairs would be 64 such arrays, a list of the triplets over 100."""
+    n, d = 400, 64
+    z = np.random.default_rng(0).standard_normal((n, d)).astype(dtype)
+    z /= np.linalg.norm(z, axis=1, keepdims=True)
+    labels = np.arange(n) % 10
+    OF_A_BATCH[name](z, labels)  # what is compiled is no memory of the loss
+    tracemalloc.start()
+    OF_A_BATCH[name](z, labels)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 16 * n**2 * z.itemsize
+
+
 def test_gradients_of_batches_of_several_tiles():
     """300 rows: similarities are made symmetric by pairs of 128 x 128 tiles, and softmax goes some rows at a time."""
     (x, y, v) = draw(0, (150, 4), (150, 4), (150, 4))
@@ -418,6 +460,12 @@ def test_collapsed_embeddings_give_the_values_of_guessing():
     )
     np.testing.assert_allclose(losses.softmax_cross_entropy(z, labels)[0], np.log(4))
     np.testing.assert_allclose(losses.softmax_focal_loss(z, labels, gamma=2.0)[0], 0.75**2 * np.log(4))
+    half = np.tile([0, 1], (n, 2))  # as many of both: a quarter of ln 2, times the mean of 0.25 and 0.75
+    np.testing.assert_allclose(losses.focal_loss(0 * z, half, alpha=None)[0], 0.25 * np.log(2))
+    np.testing.assert_allclose(losses.focal_loss(0 * z, half, alpha=0.25)[0], 0.5 * 0.25 * np.log(2))
+    for target, alpha in ((1, 0.1), (0, 0.9)):
+        value, _ = losses.focal_loss(0 * z, np.full(z.shape, target), alpha=0.1, gamma=3.0)
+        np.testing.assert_allclose(value, alpha * 0.5**3 * np.log(2))
     np.testing.assert_allclose(losses.triplet_loss(z, z, z, margin=0.2)[0], 0.2)
     for mean_over in ("violating", "all"):
         np.testing.assert_allclose(losses.batch_all_triplet_loss(z, labels, margin=0.2, mean_over=mean_over)[0], 0.2)
@@ -474,6 +522,7 @@ def test_extreme_inputs_stay_finite(scale, dtype):
 
 
 X = np.ones((3, 2))
+NONE, LARGE = X[:0], np.full((3, 2), 1e20, np.float32)  # LARGE: finite, its squares and products are not
 
 
 @pytest.mark.parametrize(
@@ -513,11 +562,22 @@ X = np.ones((3, 2))
         (lambda: losses.soft_nearest_neighbor(1e200 * X * [[0], [1], [1]], [0, 1, 1], temperature=1.0), "overflows"),
         (lambda: losses.batch_all_triplet_loss(X, [0, 0, 0]), "labels: expected a class with two rows, and another"),
         (lambda: losses.batch_all_triplet_loss(X, [0, 0, 1], mean_over="some"), "mean_over: expected one of"),
+        (lambda: losses.contrastive_loss(*np.float32([[[2e20]], [[0]]]), [1]), "x1, x2: .*squared distance.*overflows"),
+        (lambda: losses.triplet_loss(LARGE, -LARGE, LARGE), "squared distance.*overflows"),
+        (lambda: losses.triplet_loss(LARGE, LARGE, -LARGE), "squared distance.*overflows"),
+        (lambda: losses.n_pair_loss(LARGE, LARGE), "anchor, positive: .*dot product.*overflows"),
+        (lambda: losses.info_nce(LARGE, LARGE, 0 * LARGE, temperature=1.0), "negatives: .*logit.*overflows"),
+        (lambda: losses.info_nce(LARGE, 0 * LARGE, LARGE, temperature=1.0), "negatives: .*logit.*overflows"),
+        (lambda: losses.info_nce(LARGE, 0 * LARGE, LARGE[:, None], temperature=1.0), "logit.*overflows"),
+        (lambda: losses.candidate_cross_entropy(LARGE, LARGE[:, None], [0, 0, 0]), "candidates: .*logit.*overflows"),
+        (lambda: losses.info_nce(X, X, NONE, temperature=1.0), r"negatives: expected .*k >= 1, got \(0, 2\)"),
+        (lambda: losses.info_nce(X, X, X[:, None][:, :0], temperature=1.0), r"negatives: .*k >= 1, got \(3, 0, 2\)"),
         (lambda: losses.focal_loss(X, X[:2]), r"targets: expected shape \(3, 2\)"),
         (lambda: losses.focal_loss(X, X, alpha=2.0), "alpha"),
         (lambda: losses.distillation_loss(X, X[:, :1], temperature=1.0), "teacher_logits"),
     ],
 )
+@pytest.mark.filterwarnings("error")  # an overflow is an error and not a warning before it
 def test_bad_input_is_named(call, words):
     with pytest.raises(ValueError, match=words):
         call()

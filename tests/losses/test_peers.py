@@ -1,6 +1,8 @@
-"""Values and gradients against torch and pytorch-metric-learning, where the same formula exists there.
+"""Values and gradients against torch and pytorch-metric-learning.
 
-Where a library's form differs, the test states the difference; docs/losses.md lists them.
+Where the formula exists there, against their function; where a library's form differs, the test states the difference,
+and docs/losses.md lists them. Where it does not, against the formula in torch's operations: what is independent is then
+the gradient, by autograd.
 """
 
 import numpy as np
@@ -61,6 +63,96 @@ def test_triplet_distillation_and_binary_cross_entropy():
     )
 
 
+def test_contrastive_and_mined_triplets():
+    pairs = torch.tensor(LABELS > 0, dtype=torch.float64)
+
+    def contrastive(x, y):
+        d = torch.linalg.vector_norm(x - y, dim=1)
+        return (pairs * d**2 + (1 - pairs) * F.relu(3.0 - d) ** 2).mean() / 2
+
+    same(lambda x, y: losses.contrastive_loss(x, y, LABELS > 0, margin=3.0), contrastive, X, Y)
+    rows = losses.semi_hard(X, LABELS, margin=1.0)
+
+    def mined(x):
+        a, p, n = (x[torch.tensor(r)] for r in rows)
+        return F.relu(torch.linalg.vector_norm(a - p, dim=1) - torch.linalg.vector_norm(a - n, dim=1) + 1.0).mean()
+
+    same(lambda x: losses.mined_triplet_loss(x, rows, margin=1.0), mined, X)
+
+
+def test_cross_entropy_of_candidates():
+    """torch's cross-entropy of logits that are written out: shared negatives, a query's own, the positive anywhere."""
+    first, position = torch.zeros(8, dtype=torch.long), LABELS % 3
+    own = np.random.default_rng(1).standard_normal((8, 3, 5))
+
+    def to_positive(q, p):
+        return (q * p).sum(1, keepdim=True)
+
+    same(
+        lambda *a: losses.info_nce(*a, temperature=0.3),
+        lambda q, p, k: F.cross_entropy(torch.cat([to_positive(q, p), q @ k.T], 1) / 0.3, first),
+        X, Y, W[:6],
+    )  # fmt: skip
+    same(
+        lambda *a: losses.info_nce(*a, temperature=0.3),
+        lambda q, p, k: F.cross_entropy(torch.cat([to_positive(q, p), (q[:, None] * k).sum(2)], 1) / 0.3, first),
+        X, Y, own,
+    )  # fmt: skip
+    same(
+        lambda *a: losses.candidate_cross_entropy(*a, position, temperature=0.3),
+        lambda q, c: F.cross_entropy((q[:, None] * c).sum(2) / 0.3, torch.tensor(position)),
+        X, own,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("gamma", [0.5, 2.0])
+@pytest.mark.parametrize("alpha", [None, 0.25])
+def test_focal(alpha, gamma):
+    targets = torch.tensor((Y > 0).astype(float))
+
+    def sigmoids(x):
+        """As torchvision has it: binary cross-entropy times the two factors."""
+        p = torch.sigmoid(x)
+        p_t = p * targets + (1 - p) * (1 - targets)
+        alpha_t = 1 if alpha is None else alpha * targets + (1 - alpha) * (1 - targets)
+        return (alpha_t * (1 - p_t) ** gamma * F.binary_cross_entropy_with_logits(x, targets, reduction="none")).mean()
+
+    same(lambda x: losses.focal_loss(x, targets.numpy(), alpha=alpha, gamma=gamma), sigmoids, X)
+    weights = None if alpha is None else WEIGHTS
+    of_rows = torch.ones(8, dtype=torch.float64) if alpha is None else T_WEIGHTS[T_LABELS]
+
+    def softmax(x):
+        surprise = F.cross_entropy(x, T_LABELS, reduction="none")
+        return (of_rows * (1 - torch.exp(-surprise)) ** gamma * surprise).sum() / of_rows.sum()
+
+    same(lambda x: losses.softmax_focal_loss(x, LABELS, gamma=gamma, class_weights=weights), softmax, X)
+
+
+def test_decoupled_contrastive():
+    partner = (torch.arange(16) + 8) % 16
+    negative = ~torch.eye(16, dtype=torch.bool) & (torch.arange(16)[None] != partner[:, None])
+
+    def decoupled(x, y):
+        z = F.normalize(torch.cat([x, y]), dim=1)
+        s = z @ z.T / 0.3
+        return (torch.logsumexp(s.masked_fill(~negative, -torch.inf), 1) - s[torch.arange(16), partner]).mean()
+
+    same(lambda x, y: losses.decoupled_contrastive(x, y, temperature=0.3), decoupled, X, Y)
+
+
+def test_soft_nearest_neighbor():
+    others = ~torch.eye(8, dtype=torch.bool)
+    positive = others & (T_LABELS[:, None] == T_LABELS[None])
+    anchors = positive.any(1)  # label 4 occurs once
+
+    def neighbours(x):
+        s = -((x[:, None] - x[None]) ** 2).sum(2)[anchors] / 1.3
+        among = [torch.logsumexp(s.masked_fill(~m[anchors], -torch.inf), 1) for m in (others, positive)]
+        return (among[0] - among[1]).mean()
+
+    same(lambda x: losses.soft_nearest_neighbor(x, LABELS, temperature=1.3), neighbours, X)
+
+
 def test_similarities():
     def through(similarity):
         def ours(x, y):
@@ -75,6 +167,7 @@ def test_similarities():
     same(through(losses.dot_similarity), lambda x, y: total(x @ y.T), X, Y)
     same(through(losses.cosine_similarity), lambda x, y: total(F.cosine_similarity(x[:, None], y[None], dim=2)), X, Y)
     same(through(losses.euclidean_distance), lambda x, y: total(torch.cdist(x, y)), X, Y)
+    same(through(losses.squared_distance), lambda x, y: total(((x[:, None] - y[None]) ** 2).sum(2)), X, Y)
 
 
 def test_both_take_the_slope_of_a_distance_0_as_0():

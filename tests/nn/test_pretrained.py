@@ -92,6 +92,27 @@ def test_values_that_do_not_fit_are_refused_and_nothing_is_written(value, tmp_pa
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("std", [[0.2, 0, 0.2], [0.2, -0.1, 0.2], [0.2, 1e-60, 0.2], [0.2, 1e60, 0.2], [0.2, 0.2]])
+def test_a_z_score_that_cannot_be_is_refused_and_nothing_is_written(std, tmp_path):
+    with pytest.raises(ValueError, match="std: expected"):
+        save_pretrained(tmp_path / "a.npz", small()._replace(std=np.array(std)))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "name, value", [("params/stem/conv/weight", np.nan), ("state/stem/norm/mean", np.inf), ("mean", np.nan), ("std", 0)]
+)
+def test_weights_that_are_not_finite_are_not_read(name, value, tmp_path):
+    path = tmp_path / "a.npz"
+    save_pretrained(path, small())
+    with np.load(path, allow_pickle=False) as archive:
+        arrays = {key: archive[key] for key in archive.files}
+    arrays[name].flat[0] = value
+    np.savez(path, **arrays)
+    with pytest.raises(ValueError, match=f"expected an encoder's weights.*{name}: expected"):
+        pretrained(path)
+
+
 def test_files_that_are_not_one(tmp_path):
     path = tmp_path / "a.npz"
     save_pretrained(path, small())

@@ -1,7 +1,11 @@
 """The scripts of results, whole and in this process, on a few pictures and with small networks."""
 
+import argparse
+import ast
 import importlib
 import json
+import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -36,19 +40,25 @@ def data(tmp_path_factory):
 
 @pytest.fixture
 def run(data, tmp_path, monkeypatch):
-    """run(name, *arguments, **constants) -> the record; constants of the script's module are replaced."""
+    """run(name, *arguments, **constants) -> the record; constants of the script's module are replaced.
+
+    It is written to a path that is given, or, with `default`, to that one, where the script must put it by itself.
+    """
     monkeypatch.setenv("REFIMPL_DATA", str(data))
     monkeypatch.setenv("REFIMPL_CACHE", str(tmp_path / "cache"))
     monkeypatch.syspath_prepend(str(SCRIPTS))
 
-    def run_script(name, *arguments, **constants):
+    def run_script(name, *arguments, default=None, **constants):
         module = importlib.import_module(name)
         for constant, value in constants.items():
             monkeypatch.setattr(module, constant, value)
-        path = tmp_path / "record.json"  # not the default, which some options change
-        monkeypatch.setattr(sys, "argv", [f"{name}.py", "--json", str(path), *map(str, arguments)])
+        path = tmp_path / (default or "record.json")
+        monkeypatch.chdir(tmp_path)
+        given = [] if default else ["--json", str(path)]
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *given, *map(str, arguments)])
         module.main()
         assert path.with_suffix(".png").stat().st_size > 1000
+        assert not default or [p.name for p in path.parent.glob("*.json")] == [path.name]
         record = json.loads(path.read_text())
         assert {"command", "environment", "seed", "results"} <= record.keys()
         assert record["environment"]["cores"] >= 1
@@ -67,7 +77,7 @@ def measures_are_shares(table):
     return all(0 <= value <= 1 for methods in table.values() for m in methods.values() for value in m.values())
 
 
-def test_the_packages_encoder_is_trained_written_and_judged(run, tmp_path):
+def test_the_packages_encoder_is_trained_written_and_judged(run, tmp_path, capsys):
     small = {"WIDTHS": (8, 16), "EMBEDDING": 16, "PROJECTION": 8, "QUERIES": 20}
     arguments = ["--steps", 4, "--items", 32, "--pictures", 60, "--checkpoint", tmp_path]
     first = run("train_pretrained", *arguments, "--weights", tmp_path / "a.npz", **small)
@@ -82,12 +92,16 @@ def test_the_packages_encoder_is_trained_written_and_judged(run, tmp_path):
     assert again["retrieval"] == first["retrieval"]
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
     assert pretrained(tmp_path / "a.npz").params["head/weight"].shape == (16, 16)
+    with pytest.raises(SystemExit):  # the checkpoint is of fewer pictures
+        run("train_pretrained", *arguments[:4], *arguments[6:], **small)
+    assert "training with pictures None, got 60" in capsys.readouterr().err
+    assert (tmp_path / "pretrained.npz").stat().st_mtime_ns == written
 
 
 def test_a_source_left_out_is_not_trained_on(run):
     small = {"WIDTHS": (8,), "EMBEDDING": 8, "PROJECTION": 8, "QUERIES": 20}
     arguments = ["--steps", 2, "--items", 32, "--pictures", 30, "--without", "clothing"]
-    found = run("train_pretrained", *arguments, **small)
+    found = run("train_pretrained", *arguments, default="docs/results/train_pretrained_without_clothing.json", **small)
     assert set(found["sources"]) == {"cifar10", "catalogue"} and "clothing" in found["retrieval"]
 
 
@@ -119,6 +133,26 @@ def test_all_losses_on_clothes(run, tmp_path):
         assert table[name]["map"]["spread"] == pytest.approx(np.std(table[name]["map"]["by seed"], ddof=1))
     again = run("clothing_losses", *arguments, WIDTHS=(8, 8), EMBEDDING=16)
     assert again["test split"] == table
+
+
+def test_a_checkpoint_of_other_batches_is_refused(run, tmp_path, capsys):
+    arguments = ["--losses", "SupCon", "--steps", 1, "--seeds", 1, "--checkpoint", tmp_path]
+    run("clothing_losses", *arguments, "--batch", 20, WIDTHS=(8, 8), EMBEDDING=16)
+    with pytest.raises(SystemExit):
+        run("clothing_losses", *arguments, "--batch", 40, WIDTHS=(8, 8), EMBEDDING=16)
+    assert "training with batch 40, got 20" in capsys.readouterr().err
+    (tmp_path / "SupCon-0.npz").rename(tmp_path / "n-pair-0.npz")
+    with pytest.raises(SystemExit):
+        run("clothing_losses", *arguments, "--batch", 20, "--losses", "n-pair", WIDTHS=(8, 8), EMBEDDING=16)
+    assert "training with loss n-pair, got SupCon" in capsys.readouterr().err
+
+
+def test_what_a_training_is_about(script):
+    """Options of the data, and none that a training may go on with changed, or that says which are done."""
+    results, kept = script("results"), {"batch": 20, "pictures": None, "validate": True, "without": "clothing"}
+    changing = {"checkpoint": "out", "json": "a.json", "minutes": 3, "seed": 1, "seeds": 2, "steps": 5, "weights": "w"}
+    which = {name: ["one"] for name in ("methods", "losses", "claims", "sets")} | {"ablations": "moco"}
+    assert results.about(argparse.Namespace(**kept, **changing, **which)) == kept
 
 
 def script_contenders():
@@ -157,6 +191,27 @@ def test_the_books_claims(run, script, tmp_path, monkeypatch):
         run("book_claims", *arguments[:2], "--items", 48, *arguments[4:])
 
 
+@pytest.mark.parametrize("claim", ["negatives", "supervision"])
+def test_a_checkpoint_of_another_shop_is_refused(run, tmp_path, capsys, claim):
+    arguments = ["--claims", claim, "--steps", 1, "--items", 16, "--checkpoint", tmp_path]
+    run("book_claims", *arguments, "--seeds", 2)
+    (tmp_path / f"claims-{claim}.json").unlink()  # the numbers, which would be refused before the trainings
+    for changed, words in (
+        (["--items", 20, "--seeds", 2], "training with products 20, got 16"),
+        (["--seed", 1, "--seeds", 1], "training with seed of the catalogue 1, got 0"),  # seed 1 was trained on shop 0
+    ):
+        with pytest.raises(SystemExit):
+            run("book_claims", *arguments, *changed)
+        assert words in capsys.readouterr().err
+
+
+def test_the_record_of_some_claims_does_not_replace_that_of_all(run, script, monkeypatch):
+    monkeypatch.setattr(script("claim_focal"), "MOST", 300)
+    arguments = ["--claims", "focal", "--steps", 1, "--seeds", 1]
+    found = run("book_claims", *arguments, default="docs/results/book_claims_focal.json")
+    assert "focal" in found and "distances" not in found
+
+
 def test_the_verdict_on_negatives_follows_the_numbers(script):
     verdict = script("claim_negatives").verdict
     counts = [1, 16, 127]
@@ -181,6 +236,21 @@ def test_the_verdict_on_distances_follows_the_numbers(script):
     assert verdict(numbers([[0.9], [0.9]])).startswith("Did not hold")
 
 
+def test_the_verdict_on_distances_takes_the_seeds_for_the_noise(script):
+    verdict = script("claim_distances").verdict
+
+    def numbers(first, last):
+        """With a cosine of 0.9 in two seeds, the mAP by Euclidean distance in the first and the last dimension."""
+        even = {s: [[0.9, 0.9], [0.9, 0.9]] for s in ("cosine", "dot", "Euclidean")}
+        tables = {"varied lengths": {**even, "Euclidean": [first, last]}, "length 1": even}
+        return {"dimensions": [2, 64], "map": tables}
+
+    assert verdict(numbers([0.9, 0.9], [0.89, 0.91])).startswith("Did not hold")
+    assert verdict(numbers([0.9, 0.9], [0.7, 0.9])).startswith("Did not hold")  # 0.1 behind, and the spread is 0.14
+    assert "and the gap grows" in verdict(numbers([0.9, 0.9], [0.895, 0.895]))  # little, and without any noise
+    assert "does not grow" in verdict(numbers([0.7, 0.9], [0.7, 0.7]))
+
+
 def test_distances_rank_unit_vectors_alike_and_varied_ones_differently(script):
     module = script("claim_distances")
     for varied in (True, False):
@@ -196,10 +266,32 @@ def test_the_verdict_on_supervision_follows_the_numbers(script):
     module = script("claim_supervision")
     table = {"labels": [[0.5, 0.52], [0.2, 0.22]], "clicks": [[0.4, 0.42], [0.3, 0.32]]}
     table |= {"clicks, debiased": [[0.41, 0.43], [0.31, 0.33]], module.ALONE: [[0.2, 0.22]]}
-    numbers = {"noise": [0, 0.6], "map": table}
-    assert module.verdict(numbers).startswith("Held: mAP is 0.210 by self-supervision")
-    assert "clicks, clicks, debiased still does better" in module.verdict(numbers)
-    assert module.verdict({**numbers, "map": {**table, "labels": table["clicks"]}}).startswith("Did not hold")
+
+    def verdict(**changed):
+        """With other rows without noise."""
+        rows = {**table, **{name.replace("_", ", "): [row, table["clicks"][1]] for name, row in changed.items()}}
+        alone = {module.ALONE: [changed["alone"]]} if "alone" in changed else {}
+        return module.verdict({"noise": [0, 0.6], "map": {**rows, **alone}})
+
+    assert verdict().startswith("Held: mAP is 0.210 by self-supervision") and "Without noise" not in verdict()
+    assert "clicks, clicks, debiased still does better" in verdict()
+    # better than all the others, but clicks are no better than self-supervision
+    in_part = verdict(clicks=[0.1, 0.1], clicks_debiased=[0.1, 0.1], alone=[0.3, 0.32])
+    assert in_part.startswith("Held in part: ") and "Without noise, self-supervision did better than clicks." in in_part
+    near = verdict(labels=[0.42, 0.44])  # above clicks by less than the seeds differ
+    assert near.startswith("Held in part: ")
+    assert "Without noise, labels and debiased clicks could not be told apart." in near and near.count("Without") == 1
+    raw = verdict(clicks=[0.49, 0.51])  # the better of the two kinds
+    assert raw.startswith("Held in part: ") and "labels and clicks could not be told apart" in raw
+    neither = verdict(labels=[0.3, 0.31], alone=[0.41, 0.43])
+    assert neither.startswith("Did not hold: ") and "debiased clicks did better than labels." in neither
+    assert "Without noise, debiased clicks and self-supervision could not be told apart." in neither
+
+
+@pytest.mark.parametrize("name", ["negatives", "supervision", "distances", "focal"])
+def test_the_recorded_verdicts_are_those_of_the_recorded_numbers(script, name):
+    recorded = json.loads((SCRIPTS.parent / "docs" / "results" / "book_claims.json").read_text())["results"][name]
+    assert script(f"claim_{name}").verdict(recorded["numbers"]) == recorded["verdict"]
 
 
 def test_noise_in_labels_and_clicks_is_what_it_says(script):
@@ -228,7 +320,7 @@ def test_the_verdict_on_focal_loss_follows_the_numbers(script):
     assert module.verdict({**numbers, "average precision": better}).startswith("Held: at 1:100")
 
 
-def test_cifar_self_supervised(run, tmp_path):
+def test_cifar_self_supervised(run, tmp_path, capsys):
     arguments = ["--minutes", 0.001, "--pictures", 60, "--checkpoint", tmp_path]
     batches = {"simclr": (16, 3), "moco": (16, 2)}
     phases = {"simclr": ((17, 1, 4e-3),), "moco": ((17, 0.6, 1e-3), (25, 0.4, 5e-4))}
@@ -246,6 +338,10 @@ def test_cifar_self_supervised(run, tmp_path):
             assert phase["training"]["pictures"] == of_a_step * phase["steps"]
         assert found[name]["training FLOP"] == sum(phase["training"]["training FLOP"] for phase in phases) > 0
     assert [phase["pixels"] for phase in found["moco"]["phases"]] == [17, 25]
+    batches["simclr"] = (16, 2)
+    with pytest.raises(SystemExit):
+        run("train_cifar_self_supervised", *arguments, WIDTHS=widths, BATCHES=batches)
+    assert "training with views of each 2, got 3" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", ["moco", "rules"])
@@ -254,7 +350,8 @@ def test_cifar_ablations(run, script, kind):
     few = {kind: dict(list(variants.items())[::3]) for kind, variants in module.ABLATIONS.items()}
     small = {"WIDTHS": {"simclr": (8, 16)}, "NARROW": (8, 16), "SMALL_BATCH": (16, 2), "BATCHES": {"simclr": (16, 3)}}
     arguments = ["--ablations", kind, "--minutes", 0.001, "--pictures", 60]
-    found = run("train_cifar_self_supervised", *arguments, ABLATIONS=few, **small)
+    place = f"docs/results/train_cifar_{kind}_ablations.json"
+    found = run("train_cifar_self_supervised", *arguments, default=place, ABLATIONS=few, **small)
     assert set(found) >= {*few[kind], "random encoder 8-16"}
     for name in few[kind]:
         assert "linear" not in found[name] and 0 <= found[name]["kNN on the way"][-1][1] <= 1  # no test split
@@ -273,9 +370,13 @@ def test_views_of_the_same_pictures_differ(script):
     assert np.corrcoef(first.mean((1, 2, 3)), second.mean((1, 2, 3)))[0, 1] > 0.5  # row i shows the same picture
 
 
-def test_cifar_supervised(run, tmp_path):
-    found = run("train_cifar_supervised", "--minutes", 0.001, "--pictures", 60, WIDTHS=(8, 16), BATCH=16)
+def test_cifar_supervised(run, tmp_path, capsys):
+    arguments = ["--minutes", 0.001, "--checkpoint", tmp_path]
+    found = run("train_cifar_supervised", *arguments, "--pictures", 60, WIDTHS=(8, 16), BATCH=16)
     assert 0 <= found["accuracy"] <= 1 and found["split"] == "test" and found["training"]["training FLOP"] > 0
+    with pytest.raises(SystemExit):
+        run("train_cifar_supervised", *arguments, "--pictures", 50, WIDTHS=(8, 16), BATCH=16)
+    assert "training with pictures 50, got 60" in capsys.readouterr().err
 
 
 def test_cifar_as_vectors(script, data, tmp_path, monkeypatch):
@@ -360,3 +461,33 @@ def test_multiply_adds(script, size):
     params, _ = whitened_init(np.random.default_rng(0).random((2, 8, 8, 3), np.float32), widths=(4, 6), seed=0)
     sides = size - 1, (size - 1) // 2, (size - 1) // 2, (size - 1) // 4
     assert count(params, size) == 9 * sum(s**2 * m for s, m in zip(sides, (24 * 4, 4 * 4, 4 * 6, 6 * 6)))
+
+
+class Parsed(Exception):
+    """The command line was understood."""
+
+
+def examples():
+    """[(script, arguments)] of the command lines in the scripts' docstrings, what is optional included."""
+    found = []
+    for path in sorted(SCRIPTS.glob("*.py")):
+        page = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        for name, rest in re.findall(r"^ *python scripts/(\w+)\.py(.*)$", page, re.MULTILINE):
+            words = re.split(r" {3,}", rest)[0]  # behind it stands what it does
+            found.append((name, words.replace("[", "").replace("]", "")))
+    return found
+
+
+@pytest.mark.parametrize("name, words", examples())
+def test_the_examples_in_the_docstrings_are_command_lines(script, monkeypatch, name, words):
+    parser = script("command_line").Parser
+    understood = parser.parse_args
+
+    def parse_and_stop(self):
+        understood(self)
+        raise Parsed
+
+    monkeypatch.setattr(parser, "parse_args", parse_and_stop)
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", *shlex.split(words)])
+    with pytest.raises(Parsed):
+        script(name).main()

@@ -3,16 +3,17 @@
 import numpy as np
 import pytest
 
-from refimpl.nn import load_checkpoint, muon, whitened_init
+from refimpl.nn import adamw, cnn, load_checkpoint, muon, whitened_init
 from refimpl.training import airbench, classification, moco, simclr, supervised_contrastive, train, triplet
+from refimpl.validation import check_array
 
-from .small import CLASSES, PROTOTYPES, assert_same_bits, draw_labelled, draw_pairs, encoder
+from .small import CLASSES, PROTOTYPES, assert_same_bits, draw_labelled, draw_pairs, draw_view, encoder
 
 METHODS = {
     "simclr": lambda **loop: simclr(draw_pairs, *encoder(), **loop),
-    "moco": lambda **loop: moco(draw_pairs, *encoder(), queue=64, groups=2, **loop),
-    "simclr by muon": lambda **loop: simclr(draw_pairs, *encoder(), rule=muon, **loop),
-    "moco by muon": lambda **loop: moco(draw_pairs, *encoder(), rule=muon, queue=64, groups=2, **loop),
+    "moco": lambda **loop: moco(draw_pairs, *encoder(), **{"queue": 64, "groups": 2, **loop}),
+    "simclr by muon": lambda **loop: simclr(draw_pairs, *encoder(), **{"rule": muon, **loop}),
+    "moco by muon": lambda **loop: moco(draw_pairs, *encoder(), **{"rule": muon, "queue": 64, "groups": 2, **loop}),
     "supervised_contrastive": lambda **loop: supervised_contrastive(draw_labelled, *encoder(), **loop),
     "triplet": lambda **loop: triplet(draw_labelled, *encoder(), **loop),
     "classification": lambda **loop: classification(draw_labelled, *encoder(), classes=CLASSES, **loop),
@@ -22,6 +23,19 @@ METHODS = {
         classes=CLASSES,
         **loop,
     ),
+}
+# what the checkpoints of each method are told apart by, with values other than METHODS has
+SETTINGS = {"learning_rate": 0.03, "weight_decay": 0.03}
+BY_COSINE = {**SETTINGS, "warmup": 0.3}
+CHANGES = {
+    "simclr": {**BY_COSINE, "temperature": 0.3, "rule": muon, "encoder": cnn},
+    "moco": {**BY_COSINE, "temperature": 0.3, "momentum": 0.3, "groups": 1, "rule": muon, "encoder": cnn},
+    "simclr by muon": {"rule": adamw},
+    "moco by muon": {"rule": adamw},
+    "supervised_contrastive": {**BY_COSINE, "temperature": 0.3, "encoder": cnn},
+    "triplet": {**BY_COSINE, "margin": 0.3},
+    "classification": {**SETTINGS, "momentum": 0.3, "label_smoothing": 0.3, "rise": 0.3, "average": 0.3},
+    "airbench": {**SETTINGS, "momentum": 0.3, "label_smoothing": 0.3, "rise": 0.3},
 }
 
 
@@ -136,3 +150,68 @@ def test_checkpoints_of_another_training_are_refused(tmp_path):
         train({"walker": {"position": np.zeros(2)}}, walk, seed=0, steps=3, checkpoint=path)
     with pytest.raises(ValueError, match="exactly one"):
         train(WALKER, walk, seed=0)
+
+
+def test_checkpoints_of_a_training_about_something_else_are_refused(tmp_path):
+    path, of = tmp_path / "run.npz", {"pictures": 60, "rate": np.float32(0.5), "views": (1, 2), "rule": muon}
+    first = train(WALKER, walk, seed=0, steps=3, about=of, checkpoint=path)
+    again = train(WALKER, walk, seed=0, steps=3, about=dict(reversed(of.items())), checkpoint=path)
+    np.testing.assert_array_equal(again.losses, first.losses)
+    for name, value in {"pictures": None, "rate": np.float32(0.25), "views": (2, 1), "rule": adamw}.items():
+        with pytest.raises(ValueError, match=f"checkpoint: expected one of a training with {name} "):
+            train(WALKER, walk, seed=0, steps=3, about={**of, name: value}, checkpoint=path)
+    for name in of:  # there and not here
+        with pytest.raises(ValueError, match=f"with {name} None, got "):
+            train(WALKER, walk, seed=0, steps=3, about={k: v for k, v in of.items() if k != name}, checkpoint=path)
+    with pytest.raises(ValueError, match="with sorted True, got None"):
+        train(WALKER, walk, seed=0, steps=3, about={**of, "sorted": True}, checkpoint=path)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_checkpoints_with_other_settings_are_refused(method, tmp_path):
+    how = {"steps": 1, "seed": 3, "about": {"pictures": "small"}, "checkpoint": tmp_path / "run.npz"}
+    first = METHODS[method](**how)
+    again = METHODS[method](**how, progress=lambda *a: pytest.fail("a step of a training that was done"))
+    np.testing.assert_array_equal(again.losses, first.losses)
+    for name, value in {**CHANGES[method], "about": {"pictures": "large"}}.items():
+        name_there = "pictures" if name == "about" else name
+        with pytest.raises(ValueError, match=f"checkpoint: expected one of a training with {name_there} "):
+            METHODS[method](**{**how, name: value})
+    assert METHODS[method](**how).losses == first.losses  # nothing was written over it
+
+
+@pytest.mark.parametrize("method", ["simclr", "moco"])
+def test_a_training_that_diverges_ends_with_a_floating_point_error_and_a_good_checkpoint(method, tmp_path):
+    path = tmp_path / "run.npz"
+    with pytest.raises(FloatingPointError):
+        METHODS[method](steps=8, learning_rate=1e30, checkpoint=path, save_seconds=0)
+    sections, rng = load_checkpoint(path)
+    assert 1 <= sections["loop"]["steps done"] < 8 and rng is not None
+    for section, values in sections.items():
+        if section != "loop":
+            assert all(np.isfinite(value).all() for value in values.values()), section
+
+
+@pytest.mark.parametrize("method", [simclr, moco])
+def test_pictures_that_are_not_finite_are_the_callers_own(method):
+    """In the first step nothing can have diverged: a ValueError, as for any other bad argument."""
+
+    def draw(rng):
+        return np.full_like(PROTOTYPES, np.nan), draw_view(rng)
+
+    with pytest.raises(ValueError, match="expected finite values, got nan"):
+        method(draw, *encoder(), steps=2)
+
+
+def test_numbers_that_stop_being_finite_are_divergence(tmp_path):
+    """What a check within the step finds, from the second step on; the first error stays as its cause."""
+
+    def breaks(run, rng, share):
+        run, loss = walk(run, rng, share)
+        check_array(np.array([loss if share < 0.5 else np.inf]), "z", finite=True)
+        return run, loss
+
+    with pytest.raises(FloatingPointError, match="at step 4: z: expected finite.*smaller learning_rate") as caught:
+        train(WALKER, breaks, seed=0, steps=8, checkpoint=tmp_path / "run.npz", save_seconds=0)
+    assert isinstance(caught.value.__cause__, ValueError)
+    assert load_checkpoint(tmp_path / "run.npz")[0]["loop"]["steps done"] == 4

@@ -163,6 +163,13 @@ def test_a_training_goes_on_from_another_with_its_head():
     assert went_on.losses[0] < fresh.losses[0]
 
 
+def test_the_queue_of_a_training_that_goes_on_is_as_wide_as_its_head():
+    settings = {"steps": 1, "queue": 64, "groups": 1}
+    first = moco(draw_pairs, *encoder(), projection=8, **settings)
+    went_on = moco(draw_pairs, first.params, first.state, head=first.head, **settings)
+    assert went_on.head["layer1/weight"].shape == first.head["layer1/weight"].shape == (16, 8)
+
+
 def test_wrong_arguments():
     with pytest.raises(ValueError, match="views"):
         moco(lambda rng: (draw_view(rng),), *encoder(), steps=1, queue=64)

@@ -121,6 +121,43 @@ def test_pooled_features_of_a_network_without_a_head_are_its_embeddings_and_the_
     assert maps.shape[1] * maps.shape[2] > 1  # so that the mean is not the maximum
 
 
+def test_a_probe_reads_features_of_either_dtype():
+    features, labels = clusters(np.random.default_rng(0), 100, 0.3)
+    probe = linear_probe(features, labels)
+    np.testing.assert_array_equal(probe_predict(probe, features.astype(np.float64)), probe_predict(probe, features))
+
+
+@pytest.mark.parametrize("dtype, other", [("float32", "float64"), ("float64", "float32")])
+def test_queries_are_of_the_dtype_of_the_features(dtype, other):
+    features = np.eye(3, dtype=dtype)
+    with pytest.raises(ValueError, match=f"queries: expected dtype {dtype}, got {other}"):
+        knn_predict(features, np.arange(3), features.astype(other))
+
+
+IMAGES = np.zeros((2, 8, 8, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"images": IMAGES.astype(np.float32)}, "images: expected dtype uint8, got float32"),
+        ({"images": IMAGES[0]}, "images: expected 4 dimension"),
+        ({"images": IMAGES[:0]}, "images: expected at least 1 row"),
+        ({"mean": np.zeros(1)}, r"mean: expected shape \(3\), got \(1,\)"),
+        ({"mean": np.full(3, np.nan)}, "mean: expected finite"),
+        ({"std": 0.25}, r"std: expected shape \(3\), got \(\)"),
+        ({"std": np.array([0.2, 0, 0.2])}, "std: expected numbers > 0"),
+        ({"std": np.array([0.2, -0.2, 0.2])}, "std: expected numbers > 0"),
+        ({"batch": 0}, "batch: expected an integer >= 1"),
+        ({"batch": 1.5}, "batch: expected an integer"),
+    ],
+)
+def test_pooled_features_names_what_is_wrong(changes, words):
+    good = {"images": IMAGES, "mean": np.zeros(3), "std": np.ones(3), "batch": 2}
+    with pytest.raises(ValueError, match=words):
+        pooled_features(*encoder(), **{**good, **changes})
+
+
 def test_wrong_arguments():
     features, labels = np.eye(3, dtype=np.float32), np.arange(3)
     for call in (
@@ -132,6 +169,8 @@ def test_wrong_arguments():
         lambda: linear_probe(features, labels, held_out=1),
         lambda: linear_probe(features, labels, penalties=[]),
         lambda: linear_probe(features * np.nan, labels),
+        lambda: linear_probe(features, labels, iterations=0),
+        lambda: linear_probe(features, labels, iterations=2.5),
     ):
         with pytest.raises(ValueError):
             call()
