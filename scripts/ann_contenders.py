@@ -7,6 +7,7 @@ it takes to trade recall for speed. To add an index of this library, add a line 
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+from benchmarking import THREADS
 
 from refimpl.ann import (
     HammingIndex,
@@ -71,7 +72,7 @@ def faiss_factory(factory, k_factor=4):
     def build(vectors):
         import faiss
 
-        faiss.omp_set_num_threads(2)
+        faiss.omp_set_num_threads(THREADS)
         index = faiss.index_factory(vectors.shape[1], with_lists(factory, len(vectors)))
         if factory.startswith("HNSW"):
             index.hnsw.efConstruction = 200
@@ -98,7 +99,7 @@ def build_scann(vectors):
     lists = lists_for(len(vectors))
     builder = scann.scann_ops_pybind.builder(vectors, K, "squared_l2").tree(lists, 16, training_sample_size=64 * lists)
     index = builder.score_ah(2, anisotropic_quantization_threshold=0.2).reorder(50).build()
-    index.set_num_threads(2)
+    index.set_num_threads(THREADS)
 
     def ask(value, queries):
         if len(queries) == 1:
@@ -112,8 +113,8 @@ def build_svs(vectors):
     import svs
 
     parameters = svs.VamanaBuildParameters(graph_max_degree=32, window_size=128, alpha=1.2)
-    index = svs.Vamana.build(parameters, vectors, svs.DistanceType.L2, num_threads=2)
-    index.num_threads = 2
+    index = svs.Vamana.build(parameters, vectors, svs.DistanceType.L2, num_threads=THREADS)
+    index.num_threads = THREADS
 
     def ask(value, queries):
         index.search_window_size = value
@@ -127,7 +128,7 @@ def build_hnswlib(vectors):
 
     index = hnswlib.Index("l2", vectors.shape[1])
     index.init_index(len(vectors), M=16, ef_construction=200, random_seed=0)
-    index.set_num_threads(2)
+    index.set_num_threads(THREADS)
     index.add_items(vectors)
 
     def ask(value, queries):
@@ -141,11 +142,11 @@ def build_usearch(vectors):
     from usearch.index import Index
 
     index = Index(ndim=vectors.shape[1], metric="l2sq", dtype="f32", connectivity=16, expansion_add=128)
-    index.add(np.arange(len(vectors)), vectors, threads=2)
+    index.add(np.arange(len(vectors)), vectors, threads=THREADS)
 
     def ask(value, queries):
         index.expansion_search = value
-        return np.atleast_2d(index.search(queries, K, threads=2).keys).astype(np.int64)
+        return np.atleast_2d(index.search(queries, K, threads=THREADS).keys).astype(np.int64)
 
     return ask, EF
 
@@ -153,7 +154,7 @@ def build_usearch(vectors):
 def build_pynndescent(vectors):
     from pynndescent import NNDescent
 
-    index = NNDescent(vectors, n_neighbors=20, n_jobs=2, random_state=0, parallel_batch_queries=True)
+    index = NNDescent(vectors, n_neighbors=20, n_jobs=THREADS, random_state=0, parallel_batch_queries=True)
     index.prepare()
     return lambda value, queries: index.query(queries, K, epsilon=value)[0].astype(np.int64), (0.0, 0.05, 0.1, 0.2)
 
@@ -165,10 +166,10 @@ def build_annoy(vectors):
     index.set_seed(1)
     for i, vector in enumerate(vectors):
         index.add_item(i, vector)
-    index.build(10, n_jobs=2)
+    index.build(10, n_jobs=THREADS)
 
     def ask(value, queries):
-        with ThreadPoolExecutor(2) as pool:
+        with ThreadPoolExecutor(THREADS) as pool:
             return np.array(list(pool.map(lambda q: index.get_nns_by_vector(q, K, value), queries, chunksize=100)))
 
     return ask, (600, 1000, 1500, 3000, 5000)

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from ann_pictures import leaves_within, walk
 from benchmark_ann import fastest
-from benchmark_ann_trees import embeddings, environment, seconds
+from benchmarking import embeddings, seconds, write_record
 from command_line import Parser, one_line_errors
 from numba import njit, prange
 
@@ -44,7 +44,6 @@ from refimpl.ann.kdtree_build import LANES as LEAF
 from refimpl.ann.lists import as_one_list, nearest_centroids
 from refimpl.ann.principal import project
 from refimpl.ann.rp_forest import _node_range
-from refimpl.files import atomic_write
 from refimpl.matrix_product import matrix_product
 
 D, LISTS = 128, 1024
@@ -225,9 +224,7 @@ def main():
         results[name] = {"work": work, "limit": limit, "floor": times[limit], "measured": took[name]}
         shown = "  ".join(f"{kind} {amount:,.0f}" for kind, amount in work.items())
         print(f"{name:<28} floor {1e6 * times[limit]:7.1f} us ({limit}), measured {1e6 * took[name]:7.1f} us; {shown}")
-    record = {"command": "python scripts/ann_floors.py", "environment": environment(), "seed": 0, "results": results}
-    with atomic_write(options.results / "ann_floors.json") as file:
-        file.write(json.dumps({**record, "rates": machine}, indent=1).encode() + b"\n")
+    write_record(options.results / "ann_floors.json", {"results": results, "rates": machine})
 
 
 if __name__ == "__main__":

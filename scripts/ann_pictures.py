@@ -6,7 +6,7 @@ Each `draw_NAME(axes, rng)` fills a row of matplotlib axes from made data and re
 from typing import NamedTuple
 
 import numpy as np
-from benchmark_ann_trees import embeddings
+from benchmarking import embeddings
 
 from refimpl.ann import (
     ExactIndex,

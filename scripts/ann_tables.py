@@ -34,7 +34,7 @@ NAMES = {
 ASKED = (
     ("exact, 10 neighbours", 1.7, 1.2),
     ("k-means, 1,024 centroids", 2.0, 1.2),
-    ("IVF-Flat, recall 0.9", 2.0, 1.2),
+    ("IVF-Flat", 2.0, 1.2),
     ("best index at recall >= 0.95", 2.0, 1.0),
     ("best index at recall >= 0.99", 2.0, 1.0),
     ("Hamming scan, 200,000 codes of 128 bits", 1.5, 1.0),

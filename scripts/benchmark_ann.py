@@ -28,24 +28,18 @@ as queries; the rows are then about these.
 """
 
 import gc
-import importlib.metadata
-import json
 import os
-import shlex
 import statistics
-import sys
 import time
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from ann_contenders import OURS, PEERS, K, ours, with_lists
-from benchmark_ann_trees import Table, embeddings, environment, has, medians, seconds
+from benchmarking import Table, embeddings, has, medians, seconds, write_rows
 from command_line import Parser, check_writable, one_line_errors
-from numba.core.registry import cpu_target
 
 from refimpl.ann import ExactIndex, HNSWIndex, IVFIndex, IVFPQIndex, kmeans, knn_recall
-from refimpl.files import atomic_write
 
 
 def benchmark_exact(table, peers, repeats, vectors, queries, truth):
@@ -290,30 +284,7 @@ BENCHMARKS = {
 }
 
 
-def peer_versions():
-    """{package: version} of the other libraries that are installed."""
-    packages = ("faiss-cpu", "scann", "scalable-vs", "hnswlib", "usearch", "pynndescent", "annoy", "scikit-learn")
-    installed = {
-        distribution.metadata["Name"]: distribution.version for distribution in importlib.metadata.distributions()
-    }
-    return {name: installed.get(name) for name in packages}
-
-
-def choose_blas_kernels():
-    """Tell every OpenBLAS that is loaded from here on which kernels this processor runs.
-
-    The one in faiss's wheel is of 2021: it takes processors that it does not know for one without AVX ("Prescott"),
-    and faiss's products then take three times as long.
-    """
-    _, _, features = cpu_target.target_context.codegen().magic_tuple()
-    for feature, name in (("+avx512f", "SkylakeX"), ("+avx2", "Haswell")):
-        if feature in features.split(","):
-            os.environ.setdefault("OPENBLAS_CORETYPE", name)
-    return {"OPENBLAS_CORETYPE": os.environ.get("OPENBLAS_CORETYPE")}
-
-
 def main():
-    kernels = choose_blas_kernels()
     parser = Parser(__doc__)
     parser.add_argument("--peers", action="store_true", help="run the other libraries too")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the rows there")
@@ -349,14 +320,7 @@ def main():
     if options.plot and table.contenders:
         plot_curves(table.contenders, options.plot)
     if options.json:
-        before = json.loads(options.json.read_text()) if options.json.exists() else {"rows": []}
-        rows = [row for row in before["rows"] if row.get("part") in set(BENCHMARKS) - set(chosen)] + table.rows
-        rows.sort(key=lambda row: list(BENCHMARKS).index(row["part"]))
-        command = shlex.join(["python", "scripts/benchmark_ann.py", *sys.argv[1:]])
-        result = {"command": command, "environment": {**environment(), **kernels, **peer_versions()}, "rows": rows}
-        result["contenders"] = table.contenders or before.get("contenders")
-        with atomic_write(options.json) as file:
-            file.write(json.dumps(result, indent=1).encode() + b"\n")
+        write_rows(options.json, table.rows, chosen, BENCHMARKS, contenders=table.contenders)
 
 
 if __name__ == "__main__":

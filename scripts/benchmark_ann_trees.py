@@ -15,94 +15,16 @@ growth    time of a query against the number of vectors, 10,000 to 1,000,000: th
           squares on the logarithms.
 """
 
-import importlib.metadata
-import importlib.util
-import json
-import os
-import platform
-import statistics
-import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-os.environ.setdefault("NUMBA_NUM_THREADS", "2")
-os.environ.setdefault("OMP_NUM_THREADS", "2")
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+import numpy as np
+from benchmarking import THREADS, Table, embeddings, has, medians, recall, true_neighbours, write_rows
+from command_line import Parser, check_writable
 
-import numpy as np  # noqa: E402
-from command_line import Parser, check_writable  # noqa: E402
-
-from refimpl.ann import HammingIndex, KDTreeIndex, LSHIndex, RPForestIndex  # noqa: E402
-from refimpl.ann.bits import pack_lanes  # noqa: E402
-from refimpl.ann.hamming import LANES, block_codes, scan_codes, sign_codes  # noqa: E402
-from refimpl.files import atomic_write  # noqa: E402
-
-PEERS = ["scipy", "pykdtree", "faiss-cpu", "annoy"]
-
-
-def seconds(call):
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
-
-
-def medians(calls, repeats):
-    """{name: median seconds}, all of `calls` in turn in every repeat; the first repeat does not count."""
-    times = {name: [] for name in calls}
-    for _ in range(repeats + 1):
-        for name, call in calls.items():
-            times[name].append(seconds(call))
-    return {name: statistics.median(taken[1:]) for name, taken in times.items()}
-
-
-def has(name):
-    return importlib.util.find_spec(name) is not None
-
-
-class Table:
-    """Rows of the result, printed as they come. `amount`: queries, for rates; None for seconds."""
-
-    def __init__(self):
-        self.rows = []
-        print(f"{'work':<72} {'ours':>12} {'theirs':>12} {'ratio':>7}  peer")
-
-    def add(self, work, times, amount=None):
-        ours, others = times["ours"], {name: taken for name, taken in times.items() if name != "ours"}
-        peer = min(others, key=others.get) if others else None
-        theirs = others.get(peer)
-        ratio = theirs / ours if theirs else None
-        unit = "s" if amount is None else "queries/s"
-        value = [None if t is None else t if amount is None else amount / t for t in (ours, theirs)]
-        row = {"work": work, "ours": value[0], "unit": unit, "peer": peer, "theirs": value[1], "ratio": ratio}
-        self.rows.append(row)
-        form = "{:.3f} s" if amount is None else "{:,.0f}/s"
-        shown = [form.format(v) if v else "" for v in value]
-        ratio = f"{ratio:.1f}x" if ratio else ""
-        print(f"{work:<72} {shown[0]:>12} {shown[1]:>12} {ratio:>7}  {peer or ''}", flush=True)
-
-
-def embeddings(n, n_queries, seed):
-    """Unit vectors, as an encoder makes them: 1,000 clusters in 16 dimensions, a random tanh layer, and noise."""
-    rng = np.random.default_rng(seed)
-    centers, layer = rng.standard_normal((1000, 16)), rng.standard_normal((16, 128)) / 4
-    inner = centers[rng.integers(0, 1000, n + n_queries)] + 0.5 * rng.standard_normal((n + n_queries, 16))
-    x = np.tanh(inner @ layer) + 0.05 * rng.standard_normal((n + n_queries, 128))
-    x = (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
-    return x[:n], x[n:]
-
-
-def true_neighbours(vectors, queries, k):
-    """By |x|^2 - 2 q.x in blocks."""
-    squares, found = (vectors**2).sum(1), []
-    for start in range(0, len(queries), 250):
-        scores = squares - 2 * queries[start : start + 250] @ vectors.T
-        found.append(np.argpartition(scores, k, axis=1)[:, :k])
-    return np.concatenate(found)
-
-
-def recall(ids, truth):
-    return float(np.mean([len(set(a) & set(b)) for a, b in zip(ids.tolist(), truth.tolist())]) / truth.shape[1])
+from refimpl.ann import HammingIndex, KDTreeIndex, LSHIndex, RPForestIndex
+from refimpl.ann.bits import pack_lanes
+from refimpl.ann.hamming import LANES, block_codes, scan_codes, sign_codes
 
 
 def benchmark_kdtree(table, peers, repeats):
@@ -128,9 +50,13 @@ def benchmark_kdtree_on(table, peers, repeats, n, d, n_queries):
 
         large_tree, small_tree = KDTree(points), KDTree(small)
         builds["pykdtree"] = lambda: KDTree(points)
+        builds["pykdtree float32"] = lambda: KDTree(small)
         searches["pykdtree"] = lambda: large_tree.query(queries, 10)
         searches["pykdtree float32"] = lambda: small_tree.query(small_queries, 10)
-    table.add(f"kd-tree, build, {n:,} x {d}", medians(builds, repeats))
+    times = medians(builds, repeats)
+    table.add(f"kd-tree, build, {n:,} x {d}", times)
+    if times.pop("pykdtree float32", None):
+        table.add(f"kd-tree, build, {n:,} x {d}, peers in float64", times)
     times = medians(searches, repeats)
     table.add(f"kd-tree, 10 neighbours, {n:,} x {d}", times, n_queries)
     if times.pop("pykdtree float32", None):
@@ -158,7 +84,7 @@ def benchmark_hamming(table, peers, repeats):
     if peers and has("faiss"):
         import faiss
 
-        faiss.omp_set_num_threads(2)
+        faiss.omp_set_num_threads(THREADS)
         peer = faiss.IndexLSH(128, 128, False, False)
         peer.train(vectors)
         peer.add(vectors - mean)
@@ -287,20 +213,6 @@ BENCHMARKS = {
 }
 
 
-def environment():
-    versions = {}
-    for name in ("numpy", "numba", *PEERS):
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = None
-    cpu = platform.processor()
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), cpu)
-    return {"cpu": cpu, "threads": 2, "python": platform.python_version(), "system": platform.system(), **versions}
-
-
 def main():
     parser = Parser(__doc__)
     parser.add_argument("--peers", action="store_true", help="measure other libraries too, where installed")
@@ -325,14 +237,7 @@ def main():
         for row in table.rows[start:]:
             row["part"] = name
     if options.json:
-        kept = []
-        if options.json.exists():
-            kept = [row for row in json.loads(options.json.read_text())["rows"] if row.get("part") not in parts]
-        rows = sorted(kept + table.rows, key=lambda row: list(BENCHMARKS).index(row["part"]))
-        command = "python scripts/benchmark_ann_trees.py --peers --json docs/results/benchmark_ann_trees.json"
-        with atomic_write(options.json) as file:
-            text = json.dumps({"command": command, "environment": environment(), "rows": rows}, indent=1)
-            file.write(text.encode() + b"\n")
+        write_rows(options.json, table.rows, parts, BENCHMARKS)
 
 
 if __name__ == "__main__":

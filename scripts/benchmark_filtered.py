@@ -14,16 +14,14 @@ budget to the caller: it gets for every filter the least of its settings that re
 IVF-Flat has the centroids of this library's. All calls of one filter are timed in turn; rates are medians.
 """
 
-import json
 from pathlib import Path
 
 import numpy as np
 from ann_contenders import EF, OURS, K, lists_for
-from benchmark_ann_trees import embeddings, environment, has, medians
+from benchmarking import THREADS, embeddings, has, medians, write_record
 from command_line import Parser, check_writable, one_line_errors
 
 from refimpl.ann import ExactIndex, knn_recall
-from refimpl.files import atomic_write
 
 VECTORS, QUERIES = 200_000, 2000
 TARGET = 0.95
@@ -83,7 +81,7 @@ def build_faiss(vectors, centroids):
     """{name: (settings, ask(setting, queries, mask) -> ids)}."""
     import faiss
 
-    faiss.omp_set_num_threads(2)
+    faiss.omp_set_num_threads(THREADS)
     d = vectors.shape[1]
     flat, coarse, graph = faiss.IndexFlatL2(d), faiss.IndexFlatL2(d), faiss.IndexHNSWFlat(d, 16)
     coarse.add(centroids)
@@ -152,11 +150,7 @@ def main():
             truth = exact.search(queries, K, allow=mask).ids
             rows += measure(name, mask, asks, chosen, theirs, queries, truth, options.repeats)
         if options.json:
-            command = f"python scripts/benchmark_filtered.py{' --peers' if options.peers else ''}"
-            command += f" --repeats {options.repeats} --json {options.json.as_posix()}"
-            with atomic_write(options.json) as file:
-                text = json.dumps({"command": command, "seed": 0, "environment": environment(), "rows": rows}, indent=1)
-                file.write(text.encode() + b"\n")
+            write_record(options.json, {"rows": rows})
 
 
 if __name__ == "__main__":

@@ -21,10 +21,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmark_ann_trees import environment
+from benchmarking import write_record
 from command_line import Parser, check_writable
-
-from refimpl.files import atomic_write
 
 INDEXES = (
     "ExactIndex", "KDTreeIndex", "RPForestIndex", "LSHIndex", "HammingIndex", "IVFIndex", "PQIndex", "IVFPQIndex",
@@ -122,10 +120,7 @@ def main():
     rows.append({**imported, "ratio": None})
     print(f"{'imports':<32} {imported['ours']:>8.2f} s")
     if options.json:
-        command = "python scripts/benchmark_first_call.py --json docs/results/benchmark_first_call.json"
-        with atomic_write(options.json) as file:
-            file.write(json.dumps({"command": command, "environment": environment(), "rows": rows}, indent=1).encode())
-            file.write(b"\n")
+        write_record(options.json, {"rows": rows})
 
 
 if __name__ == "__main__":

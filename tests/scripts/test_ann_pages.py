@@ -2,7 +2,9 @@
 
 import importlib
 import json
+import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -145,4 +147,43 @@ def test_the_best_index_beside_others(script, tmp_path, monkeypatch):
     assert all(0 <= point["recall"] <= 1 and point["rate"] > 0 for point in points)
     rows = [row["work"].split(":")[0] for row in record["rows"]]
     assert rows == [f"best index at recall >= {target}" for target in (0.95, 0.99)][: len(rows)] != []
-    assert "'IVFPQIndex, 4 bits'" in record["command"]
+    assert record["parts"].keys() == {"best"} and "'IVFPQIndex, 4 bits'" in record["parts"]["best"]["command"]
+    assert record["parts"]["best"]["environment"]["threads"] >= 1
+
+
+def test_rows_of_other_parts_keep_what_is_known_of_them(script, tmp_path):
+    """A part that is measured again, on another machine say, says nothing of the others."""
+    write, path = script("benchmarking").write_rows, tmp_path / "rows.json"
+    order = ("first", "second", "third")
+    write(
+        path, [{"part": "second", "work": "a"}, {"part": "first", "work": "b"}], ["second", "first"], order, extra=[1]
+    )
+    record = json.loads(path.read_text())
+    assert [row["part"] for row in record["rows"]] == ["first", "second"] and record["extra"] == [1]
+    record["parts"]["second"]["environment"]["cpu"] = "another"
+    path.write_text(json.dumps(record))
+    rows = [{"part": "third", "work": "c"}, {"part": "first", "work": "d"}]
+    write(path, rows, ["first", "third"], order, extra=None)
+    after = json.loads(path.read_text())
+    assert [row["work"] for row in after["rows"]] == ["d", "a", "c"] and after["extra"] == [1]
+    assert list(after["parts"]) == list(order) and after["parts"]["second"] == record["parts"]["second"]
+    assert after["parts"]["first"]["environment"]["cpu"] != "another"
+
+
+def test_the_number_of_threads_is_set_before_the_libraries_are_loaded():
+    """Numba and the BLAS libraries read it when they are imported, and never again."""
+    scripts = [path.stem for path in SCRIPTS.glob("*.py") if "benchmarking import" in path.read_text()]
+    assert {"benchmark_ann", "benchmark_filtered", "ann_contenders"} <= set(scripts)
+    program = """
+import importlib, os, sys
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        assert name != "numba" or os.environ.get("NUMBA_NUM_THREADS") == "2", "numba came first"
+sys.meta_path.insert(0, Watch())
+importlib.import_module(sys.argv[1])
+"""
+    names = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS")
+    environment = {name: value for name, value in os.environ.items() if name not in names}
+    environment["PYTHONPATH"] = os.pathsep.join([str(SCRIPTS), str(ROOT)])
+    for name in scripts:
+        subprocess.run([sys.executable, "-c", program, name], env=environment, check=True)
