@@ -1,8 +1,11 @@
 """A complete visual search system from scratch on arrays: images in, a ranked list of similar images out.
 
-    images -> preprocessing -> CNN encoder -> embedding -> ANN index -> ranking -> re-ranking
+    images -> preprocessing -> CNN encoder -> embedding -> ANN index -> ranking
+    `images`                   `nn`           `serving`    `ann`        `serving`
 
-Each box is a package of this one. They load when first used, so that `import refimpl` costs nothing:
+Beside the path: `data`, `losses` and `training` make the encoder, `metrics` says how good the ranking is; `compression`
+is empty so far. Re-ranking is not there yet; docs/book-map.md says of everything in the book where it is, or that it is
+not. The packages load when first used, so that `import refimpl` costs nothing:
 
     import refimpl
     refimpl.metrics.average_precision(...)      # imports refimpl.metrics here

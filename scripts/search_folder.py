@@ -10,6 +10,7 @@ writes the result page (--out).
 """
 
 import html
+import os
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -40,7 +41,7 @@ TRAINING_PICTURES = 4000  # at most so many of the folder's pictures are trained
 
 def train_on(folder, minutes, seed, stages):
     """An encoder for this folder: its own pictures, and a catalogue so that a small folder does not starve it."""
-    paths = find_pictures(folder)
+    paths = [path for path in find_pictures(folder) if os.path.isfile(path)]  # to read from a pipe would be to wait
     rng = np.random.default_rng(seed)
     pictures = []
     with stages.stage("pictures to learn from", "pic") as progress:

@@ -206,7 +206,7 @@ def _confusion(confusion):
     confusion = check_array(confusion, "confusion", ndim=2, finite=True, min_rows=1)
     if confusion.shape[0] != confusion.shape[1] or confusion.min() < 0 or confusion.sum() == 0:
         raise ValueError(f"confusion: expected a square matrix of counts, not all 0, got shape {confusion.shape}")
-    return confusion
+    return confusion.astype(np.float64)  # twice a count need not fit into the caller's integers
 
 
 def _share(part, whole):

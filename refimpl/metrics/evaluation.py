@@ -65,7 +65,7 @@ def evaluate_arrays(judged, grades, retrieved, measures, *, scores=None, relevan
     """Every measure of every query from integer ids, such as an index returns: {measure: (q,) float64}.
 
     judged     (q, m) integers       the judged documents of each query; negative ids are padding
-    grades     (q, m) integers       their grades
+    grades     (q, m) integers       their grades, below 2^63; those of padding are not looked at
     retrieved  (q, depth) integers   the results; rows end in negative ids where fewer were found
     scores     (q, depth) real       their scores, with ties to the greater id; without them, rows are in ranked order
 
@@ -78,7 +78,9 @@ def evaluate_arrays(judged, grades, retrieved, measures, *, scores=None, relevan
     grades = check_array(grades, "grades", shape=judged.shape)
     if grades.dtype.kind not in "iu":
         raise ValueError(f"grades: expected integers, got dtype {grades.dtype}")
-    grades = np.where(judged < 0, -1, grades).astype(np.int64, copy=False).ravel()
+    if grades.dtype == np.uint64 and (grades[judged >= 0] >= 2**63).any():
+        raise ValueError(f"grades: expected integers below 2^63, got {grades[judged >= 0].max()}")
+    grades = np.where(judged < 0, -1, grades.astype(np.int64)).ravel()  # int64 first: -1 is 255 among uint8
     q, width = judged.shape
     offsets, judged_offsets = np.arange(q + 1) * retrieved.shape[1], np.arange(q + 1) * width
     position, counts, problem = match(retrieved.ravel(), offsets, judged.ravel(), judged_offsets)

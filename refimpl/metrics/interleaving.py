@@ -1,17 +1,24 @@
 """Two rankers on one page: which of them do users click? Far fewer queries than an A/B test, since everyone compares
 both.
 
-Both ways to mix rankings A and B show each document once, and give a ranker that is no better no advantage:
+Both ways to mix rankings A and B show each document once:
 
     team draft    captains A and B pick in turn their best document that is not yet taken; who picks first is tossed in
                   every round. A click counts for the team of the document.
-    balanced      A and B are merged so that every prefix holds as many of A's top documents as of B's, give or take
-                  one. Clicks are credited to the ranker that has more of them in the top it took to show them.
+    balanced      A and B are merged so that every prefix is made of a top of A and a top of B, as long as each other
+                  give or take one. Clicks are credited to the ranker that has more of them in the top it took to show
+                  them.
+
+They differ in what they make of users who click at random, whatever the documents are. In a team draft each position is
+A's or B's with the same chance as long as both have documents left, so neither gains. Balanced interleaving can prefer
+one of them: with A = 1 2 3 4 and B = 2 3 4 1 the page begins 1 2 3 4 or 2 1 3 4, B has shown all but document 1 at less
+depth than A, and one click at random prefers B three times out of four (Radlinski et al. 2008; Chapelle et al. 2012).
 
 Then every query has a winner or none, and `preference_test` asks whether the winners could have been tossed.
 
 Source: Radlinski, Kurup, Joachims, How does clickthrough data reflect retrieval quality?, CIKM 2008 (team draft);
-Joachims, Evaluating retrieval performance using clickthrough data, 2003 (balanced).
+Joachims, Evaluating retrieval performance using clickthrough data, 2003 (balanced); Chapelle, Joachims, Radlinski, Yue,
+Large-scale validation and analysis of interleaved search evaluation, ACM TOIS 30(1), 2012 (both).
 """
 
 from typing import NamedTuple
@@ -54,7 +61,8 @@ def team_draft_winner(teams, clicked):
 
 
 def balanced(a, b, k, a_first):
-    """(m,) documents, m <= k: every prefix consists of the tops of a and b, whose lengths differ by at most one.
+    """(m,) documents, m <= k: every prefix consists of the tops of a and b, whose lengths differ by at most one until
+    the shorter list ends; then the rest of the longer one follows.
 
     a_first: bool, tossed anew for each query, says whose document comes first where they would be level.
     """
@@ -74,7 +82,7 @@ def balanced_winner(a, b, documents, clicked):
     """1 if B has more of the clicked documents in its top, -1 if A has, else 0.
 
     The top is that of both rankings down to the least depth at which one of them has shown the lowest clicked document.
-    documents (m,) from `balanced`, clicked (m,) bool.
+    documents (m,) from `balanced`, clicked (m,) bool. Random clicks may prefer one: see the top of the file.
     """
     a, b = _ranking(a, "a").tolist(), _ranking(b, "b").tolist()
     documents = _ranking(documents, "documents")

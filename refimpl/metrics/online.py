@@ -109,16 +109,32 @@ def visits(log, *, longest=1800.0):
     The next event - closing the image, another click, another page shown - ends it. A click with nothing within
     `longest` seconds after it was left open, and nobody knows for how long: it counts as 0 seconds, so what is measured
     is a lower bound.
+
+    The order of the rows does not matter. Of a user's events at one time, an image that was open is closed first, then
+    a page is shown, then an image opened, and then closed what was opened at that very time.
     """
     log = check_log(log)
     longest = check_number(longest, "longest", above=0)
-    order = np.lexsort((np.arange(len(log.time)), log.time, log.user))
-    user, time, kind = log.user[order], log.time[order].astype(np.float64), log.type[order]
+    log = _in_order(log._replace(time=log.time.astype(np.float64)))
+    user, time, kind = log.user, log.time, log.type
     following = np.append(time[1:], np.inf)
     following[np.append(user[1:] != user[:-1], True)] = np.inf
     stay = np.where(following - time <= longest, following - time, 0.0)
     clicks = kind == CLICK
     return Visits(user[clicks], time[clicks], (time + stay)[clicks])
+
+
+def _in_order(log):
+    """The log by user and time; at one time other LEAVEs, IMPRESSIONs, CLICKs, and LEAVEs of what was just clicked."""
+    rows = np.lexsort((log.type != CLICK, log.image, log.query, log.time, log.user))
+    log = InteractionLog(*(column[rows] for column in log))
+    # Now the events of one user, time, query and image stand together, and a click, if there is one, is the first.
+    cell = (log.user, log.time, log.query, log.image)
+    first = np.append(True, np.any([column[1:] != column[:-1] for column in cell], axis=0))
+    just_clicked = (log.type[first] == CLICK)[np.cumsum(first) - 1]
+    rank = np.where(log.type == LEAVE, np.where(just_clicked, 3, 0), np.where(log.type == CLICK, 2, 1))
+    rows = np.lexsort((rank, log.time, log.user))  # stable: then by query and image
+    return InteractionLog(*(column[rows] for column in log))
 
 
 class TimeSpent(NamedTuple):
@@ -208,7 +224,7 @@ def _periods(start, end, period, name):
 class PositionBias(NamedTuple):
     """A position-based click model: P(click) = examination[position] * attraction[item]."""
 
-    examination: np.ndarray  # (k,), relative to position 0, which is 1
+    examination: np.ndarray  # (k,), relative to position 0, which is 1; 0 where nothing was shown
     attraction: np.ndarray  # (m,)
 
 
@@ -223,7 +239,8 @@ def position_bias(item, position, clicked, *, n_iter=200, tol=1e-7):
 
     and e and a become the means of these (1 after a click) over the impressions of a position and of an item. Items
     must have been shown at several positions; if each always had the same one, bias and attraction cannot be told
-    apart.
+    apart. Only the products e a can be seen, so e is given relative to position 0, and a is the chance of a
+    click there. Raises ValueError if nothing was clicked at position 0, and for different lengths.
     Source: Craswell et al., An experimental comparison of click position-bias models, WSDM 2008; Wang et al.,
     Position bias estimation for unbiased learning to rank in personal search, WSDM 2018.
     """
@@ -231,6 +248,9 @@ def position_bias(item, position, clicked, *, n_iter=200, tol=1e-7):
     clicked = check_array(clicked, "clicked", shape=item.shape, dtypes=(bool,)).astype(np.float64)
     position = check_array(position, "position", shape=item.shape)
     n_iter = check_integer(n_iter, "n_iter", minimum=1)
+    if not clicked[position == 0].any():
+        on_top = np.count_nonzero(position == 0)
+        raise ValueError(f"position: expected clicks at position 0, the measure of the others, got 0 of {on_top} shown")
     shown_at, shown = np.bincount(position), np.bincount(item)
     examination, attraction = np.full(len(shown_at), 0.5), np.full(len(shown), 0.5)
     for _ in range(n_iter):
@@ -243,7 +263,7 @@ def position_bias(item, position, clicked, *, n_iter=200, tol=1e-7):
         attraction = np.bincount(item, attracted) / np.maximum(shown, 1)
         if np.abs(examination - before).max() < tol:
             break
-    top = examination[0] if examination[0] > 0 else 1.0
+    top = examination[0]  # at least the share of clicks there, so above 0
     return PositionBias(examination / top, np.minimum(attraction * top, 1.0))
 
 

@@ -146,14 +146,21 @@ def power(effect, n_queries, *, alpha=0.05):
     """The chance that a two-sided paired t-test at level alpha finds an effect (in sd of d) with so many queries.
 
     1 - T'(t*) + T'(-t*)      T' noncentral t with q - 1 degrees of freedom, noncentrality effect sqrt(q)
+
+    That is the distribution of (Z + effect sqrt(q)) / sqrt(V / (q - 1)), Z standard normal and V chi-squared; for large
+    effect sqrt(q) it is computed as the mean over Z of P(V < (q - 1) ((Z + effect sqrt(q)) / t*)^2).
     """
     effect = abs(check_number(effect, "effect"))
     q = check_integer(n_queries, "n_queries", minimum=2)
-    critical = -special.stdtrit(q - 1, check_number(alpha, "alpha", above=0, below=1) / 2)
+    degrees = q - 1
+    critical = -special.stdtrit(degrees, check_number(alpha, "alpha", above=0, below=1) / 2)
     shift = effect * math.sqrt(q)
-    if shift > 37:  # certain, and beyond what nctdtr computes
-        return 1.0
-    return float(1 - special.nctdtr(q - 1, shift, critical) + special.nctdtr(q - 1, shift, -critical))
+    if shift <= 20:  # of the second term nctdtr makes NaN where it is below 1e-13; of the first not before 35
+        below = np.nan_to_num(special.nctdtr(degrees, shift, -critical))
+        return float(1 - special.nctdtr(degrees, shift, critical) + below)
+    z, weights = np.polynomial.hermite_e.hermegauss(9)  # nearly constant in Z: nine points are exact to rounding
+    chances = special.chdtr(degrees, degrees * np.minimum((shift + z) / critical, 1e100) ** 2)
+    return min(1.0, float(weights @ chances / weights.sum()))
 
 
 def queries_needed(effect, *, alpha=0.05, chance=0.8):
@@ -191,6 +198,7 @@ class Comparison(NamedTuple):
     losses: int
     p_value: float
     adjusted: float
+    confidence: float = 0.95  # of the interval from low to high
 
 
 def compare(systems, baseline, *, n_permutations=10000, confidence=0.95, seed=0):
@@ -210,28 +218,38 @@ def compare(systems, baseline, *, n_permutations=10000, confidence=0.95, seed=0)
             low, high = bootstrap_interval(d, confidence=confidence, seed=seed)
             p = paired_randomization_test(mine, values[baseline], n_permutations=n_permutations, seed=seed).p_value
             size, counts = effect_size(mine, values[baseline]), win_tie_loss(mine, values[baseline])
-            rows.append(Comparison(name, float(mine.mean()), float(d.mean()), low, high, size, *counts, p, p))
+            means = float(mine.mean()), float(d.mean())
+            rows.append(Comparison(name, *means, low, high, size, *counts, p, p, float(confidence)))
     if not rows:
         raise ValueError("systems: expected at least one beside the baseline, got none")
     return [row._replace(adjusted=float(p)) for row, p in zip(rows, holm([row.p_value for row in rows]))]
 
 
-HEADER = ("system", "mean", "difference", "95% interval", "effect", "win/tie/loss", "p", "p adjusted")
-
-
 def as_markdown(comparisons):
-    """The comparisons as a Markdown table."""
-    lines = [HEADER, ["---"] + ["---:"] * (len(HEADER) - 1), *map(_cells, comparisons)]
+    """The comparisons as a Markdown table. Raises ValueError if their intervals differ in confidence."""
+    header, *rows = _table(comparisons)
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines) + "\n"
 
 
 def as_latex(comparisons):
-    """The comparisons as a LaTeX tabular."""
-    special_characters = str.maketrans({c: "\\" + c for c in "&%$#_{}"} | {"\\": r"\textbackslash{}", "~": r"\~{}"})
-    table = (HEADER, *map(_cells, comparisons))
+    """The comparisons as a LaTeX tabular. Raises ValueError if their intervals differ in confidence."""
+    accents = {"\\": r"\textbackslash{}", "~": r"\~{}", "^": r"\^{}"}
+    special_characters = str.maketrans({c: "\\" + c for c in "&%$#_{}"} | accents)
+    table = _table(comparisons)
     rows = [" & ".join(cell.translate(special_characters) for cell in row) for row in table]
     body = [rows[0] + r" \\ \hline", *(row + r" \\" for row in rows[1:])]
-    return "\n".join([r"\begin{tabular}{l" + "r" * (len(HEADER) - 1) + "}", *body, r"\end{tabular}"]) + "\n"
+    return "\n".join([r"\begin{tabular}{l" + "r" * (len(table[0]) - 1) + "}", *body, r"\end{tabular}"]) + "\n"
+
+
+def _table(comparisons):
+    """The rows of the table, as texts; the first is its header."""
+    confidences = sorted({row.confidence for row in comparisons})
+    if len(confidences) > 1:
+        raise ValueError(f"comparisons: expected intervals of one confidence, got {confidences}")
+    interval = " ".join([*(f"{100 * confidence:.12g}%" for confidence in confidences), "interval"])
+    header = ["system", "mean", "difference", interval, "effect", "win/tie/loss", "p", "p adjusted"]
+    return [header, *map(_cells, comparisons)]
 
 
 def _cells(row):

@@ -15,6 +15,7 @@ and not correctness.
 """
 
 import os
+import stat
 from typing import NamedTuple
 
 import numba
@@ -157,12 +158,16 @@ def scores_of(run, judged):
 def _read_bytes(path):
     """The bytes of a file without a byte order mark, ending in a newline: no scan can run off the end."""
     with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        text = np.empty(size + 1, dtype=np.uint8)
-        got = file.readinto(memoryview(text)[:size])
-        if got != size:
-            raise ValueError(f"{os.fspath(path)}: expected {size} bytes, got {got}")
-    text[size] = NEWLINE
+        status = os.fstat(file.fileno())
+        if stat.S_ISREG(status.st_mode):
+            size = status.st_size
+            text = np.empty(size + 1, dtype=np.uint8)
+            got = file.readinto(memoryview(text)[:size])
+            if got != size:
+                raise ValueError(f"{os.fspath(path)}: expected {size} bytes, got {got}")
+            text[size] = NEWLINE
+        else:  # of a pipe the size is not known before its end
+            text = np.frombuffer(bytearray(file.read()) + b"\n", dtype=np.uint8)
     return text[3:] if text[:3].tobytes() == b"\xef\xbb\xbf" else text
 
 
@@ -172,6 +177,8 @@ def _chunks(text):
     edges = [0]
     for i in range(1, parts):
         at = max(len(text) * i // parts, edges[-1])
+        if at == len(text):  # the line before it is the last
+            break
         while text[at] != NEWLINE:
             at += 1
         edges.append(at + 1)

@@ -36,6 +36,16 @@ def fingerprint(encoder):
     return digest.hexdigest()[:16]
 
 
+def check_table(table, encoder):
+    """ValueError if the table's embeddings are not of this encoder, or not as wide as what it gives."""
+    mark = fingerprint(encoder)
+    if table.encoder != mark:
+        raise ValueError(f"table: expected embeddings of the encoder {mark}, got those of {table.encoder}")
+    shape = (len(table.names), encoder.weights["head/weight"].shape[1])
+    if table.embeddings.shape != shape:
+        raise ValueError(f"table: expected embeddings of shape {shape}, got {table.embeddings.shape}")
+
+
 def save_table(path, table):
     """Write the table as .npz, atomically."""
     with atomic_write(path) as file:

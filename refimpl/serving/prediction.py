@@ -5,6 +5,7 @@ import numpy as np
 from ..ann import ExactIndex
 from ..validation import check_integer
 from .embedding import embed
+from .index_table import check_table
 
 
 def crop(image, box):
@@ -22,8 +23,12 @@ def crop(image, box):
 def search(table, encoder, image, k):
     """The k most similar pictures: (rows of the table, cosine similarities), best first.
 
-    image  (h, w, 3) uint8. Fewer than k come back if the table has fewer rows.
+    table  an IndexTable of this encoder's embeddings
+    image  (h, w, 3) uint8
+    Fewer than k come back if the table has fewer rows. Raises ValueError for a table of another encoder or of another
+    width, empty or not, and if k is not an integer >= 1.
     """
+    check_table(table, encoder)
     k = check_integer(k, "k", minimum=1)
     if not len(table.names):
         return np.zeros(0, np.int64), np.zeros(0, np.float32)

@@ -32,6 +32,15 @@ def test_confusion_and_what_follows_from_it(pairs):
         assert f1[c] == pytest.approx(2 * precision[c] * recall[c] / both if both else 0)
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.float16, np.int64])
+def test_counts_of_small_types_do_not_overflow(dtype):
+    n = 200 if dtype == np.uint8 else 100
+    confusion = np.array([[n, 20], [3, 90]], dtype)
+    _, _, f1 = metrics.precision_recall_f1(confusion)
+    assert f1 == pytest.approx([2 * n / (2 * n + 23), 180 / 203])
+    assert metrics.accuracy(confusion) == pytest.approx((n + 90) / (n + 113))
+
+
 @given(labelled)
 def test_roc_auc_is_the_chance_that_a_positive_wins(pairs):
     labels, scores = split(pairs)

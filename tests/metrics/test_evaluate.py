@@ -140,6 +140,18 @@ def test_arrays_equal_dictionaries(seed):
     assert metrics.mean(ours) == {name: values.mean() for name, values in ours.items()}
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32, np.uint64])
+def test_padding_is_padding_among_unsigned_grades(dtype):
+    judged, grades, retrieved, _ = random_arrays(5)
+    grades = np.maximum(grades, 0)
+    expected = metrics.evaluate_arrays(judged, grades, retrieved, MEASURES)
+    padded = np.where(judged < 0, np.iinfo(dtype).max, grades.astype(dtype))
+    for given_grades in (grades.astype(dtype), padded):
+        ours = metrics.evaluate_arrays(judged, given_grades, retrieved, MEASURES)
+        for name in MEASURES:
+            np.testing.assert_array_equal(ours[name], expected[name], err_msg=name)
+
+
 def test_the_fast_kernel_equals_the_plain_definitions():
     judged, grades, retrieved, _ = random_arrays(9, q=400)
     rel = np.zeros(retrieved.shape, dtype=np.int64)
@@ -285,6 +297,7 @@ IDS, GRADES = np.array([[1, 2], [3, 4]]), np.array([[1, 0], [2, 1]])
         ({"retrieved": IDS[:1]}, "retrieved"),
         ({"retrieved": IDS.astype(float)}, "retrieved"),
         ({"grades": GRADES * 1.0}, "grades"),
+        ({"grades": np.array([[1, 0], [2, 2**63]], np.uint64)}, "grades: expected integers below"),
         ({"grades": GRADES[:, :1]}, "grades"),
         ({"scores": np.array([[1, np.nan], [1, 2]])}, "scores"),
         ({"scores": np.ones((2, 3))}, "scores"),

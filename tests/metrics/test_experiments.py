@@ -1,5 +1,7 @@
 """A/B tests, interleaving and the bandit on simulated users: what is true is found, and what is not is rarely found."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -188,6 +190,41 @@ def test_the_better_ranking_wins_although_top_positions_are_clicked_more(mix):
         result = metrics.preference_test(winners)
         assert result.p_value < 0.01 and np.sign(result.wins_b - result.wins_a) == better
         assert result.wins_a + result.ties + result.wins_b == 400
+
+
+class Tosses:
+    """A Generator that tosses what it is told to."""
+
+    def __init__(self, tosses):
+        self.tosses = iter(tosses)
+
+    def integers(self, sides):
+        assert sides == 2
+        return next(self.tosses)
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 4])
+def test_one_click_at_random_prefers_neither_in_a_team_draft_and_may_prefer_one_in_a_balanced_page(k):
+    """Every page that the tosses can make, and a click on each of its results, counted."""
+    a, b = [1, 2, 3, 4], [2, 3, 4, 1]
+    draft, even = [], []
+    for tosses in product((0, 1), repeat=2):
+        page, teams = metrics.team_draft(a, b, k, Tosses(tosses))
+        draft += [metrics.team_draft_winner(teams, click) for click in np.eye(k, dtype=bool)]
+    for a_first in (True, False):
+        page = metrics.balanced(a, b, k, a_first)
+        assert page.tolist() == ([1, 2, 3, 4] if a_first else [2, 1, 3, 4])[:k]
+        even += [metrics.balanced_winner(a, b, page, click) for click in np.eye(k, dtype=bool)]
+    assert draft.count(1) == draft.count(-1) == 2 * k
+    wins_a, wins_b = {1: (1, 1), 2: (2, 2), 3: (2, 4), 4: (2, 6)}[k]
+    assert (even.count(-1), even.count(1)) == (wins_a, wins_b)
+
+
+def test_the_tops_of_a_balanced_page_differ_by_one_until_the_shorter_list_ends():
+    a, b = [1, 2, 3, 4, 5], [9, 8]
+    assert metrics.balanced(a, b, 9, True).tolist() == [1, 9, 2, 8, 3, 4, 5]
+    assert metrics.balanced(a, b, 9, False).tolist() == [9, 1, 8, 2, 3, 4, 5]
+    assert metrics.balanced(b, a, 9, True).tolist() == [9, 1, 8, 2, 3, 4, 5]
 
 
 def test_balanced_winner_by_hand():

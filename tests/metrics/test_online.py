@@ -2,9 +2,12 @@
 
 import datetime
 import zoneinfo
+from itertools import permutations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 from refimpl import metrics
@@ -82,6 +85,44 @@ def test_a_visit_ends_with_the_next_event_of_the_user_and_not_of_another():
 def test_a_click_that_is_the_last_event_of_its_user_counts_as_nothing():
     log = make_log((1, 1, 10, 0, CLICK, 10.0), (2, 2, 10, 0, IMPRESSION, 20.0))
     assert list(zip(*metrics.visits(log))) == [(1, 10.0, 10.0)]
+
+
+def test_the_order_of_the_rows_does_not_matter_where_one_image_is_closed_as_another_is_opened():
+    clicks = (1, 1, 10, 0, CLICK, 10.0), (1, 1, 11, 1, CLICK, 20.0)
+    leaves = (1, 1, 10, 0, LEAVE, 20.0), (1, 1, 11, 1, LEAVE, 30.0)
+    for rows in permutations(clicks + leaves):
+        assert list(zip(*metrics.visits(make_log(*rows)))) == [(1, 10.0, 20.0), (1, 20.0, 30.0)]
+
+
+def test_what_is_opened_and_closed_at_one_time_is_closed_after_it_was_opened():
+    """At 20, image 10 is closed, and 11 is shown, opened and closed, which takes no time."""
+    first = (1, 1, 10, 0, CLICK, 10.0), (1, 1, 10, 0, LEAVE, 20.0)
+    second = (1, 2, 11, 0, IMPRESSION, 20.0), (1, 2, 11, 0, CLICK, 20.0), (1, 2, 11, 0, LEAVE, 20.0)
+    for rows in permutations((*first, *second, (1, 3, 12, 0, IMPRESSION, 90.0))):
+        assert list(zip(*metrics.visits(make_log(*rows)))) == [(1, 10.0, 20.0), (1, 20.0, 20.0)]
+
+
+def test_a_page_is_shown_before_an_image_on_it_is_opened_at_the_same_time():
+    events = (1, 1, 10, 0, IMPRESSION, 20.0), (1, 1, 10, 0, CLICK, 20.0), (1, 1, 10, 0, LEAVE, 30.0)
+    for rows in permutations(events):
+        assert list(zip(*metrics.visits(make_log(*rows)))) == [(1, 20.0, 30.0)]
+
+
+events_at_few_times = st.lists(
+    st.tuples(st.integers(0, 1), st.sampled_from([CLICK, LEAVE, IMPRESSION]), st.integers(0, 2)),
+    min_size=3,
+    max_size=12,
+)
+
+
+@given(events_at_few_times, st.randoms(use_true_random=False))
+def test_shuffling_a_log_changes_no_visit(events, shuffle):
+    events = [(1, 1, image, image, kind, time) for image, kind, time in events]
+    shuffled = list(events)
+    shuffle.shuffle(shuffled)
+    ours, again = (metrics.visits(make_log(*rows)) for rows in (events, shuffled))
+    for a, b in zip(ours, again):
+        np.testing.assert_array_equal(a, b)
 
 
 @needs_zones
@@ -226,6 +267,8 @@ GOOD = make_log((1, 1, 10, 0, IMPRESSION, 0.0), (1, 1, 10, 0, CLICK, 1.0))
         (lambda: metrics.time_spent(metrics.Visits(np.array([1]), np.array([2.0]), np.array([1.0]))), "end"),
         (lambda: metrics.position_bias([0, 1], [0], np.array([True, False])), "position"),
         (lambda: metrics.position_bias([0, 1], [0, 0], [1, 0]), "clicked"),
+        (lambda: metrics.position_bias([0, 0, 1], [0, 1, 1], np.array([False, True, True])), "position"),
+        (lambda: metrics.position_bias([0, 0, 1], [1, 2, 2], np.array([True, True, False])), "position"),
         (lambda: metrics.corrected_click_through_rate([0], [0], np.array([True]), [0.0]), "examination"),
         (lambda: metrics.simulate_clicks([[1.5]], [1.0], np.random.default_rng(0)), "attraction"),
         (lambda: metrics.simulate_clicks([[0.5]], [1.0, 1.0], np.random.default_rng(0)), "examination"),

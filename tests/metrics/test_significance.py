@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import integrate, special, stats
 
 from refimpl import metrics
 
@@ -107,6 +107,33 @@ def test_power_is_the_share_of_experiments_that_find_the_effect():
     assert metrics.power(0.0, 25) == pytest.approx(0.05)
 
 
+@pytest.mark.parametrize("q", [2, 3, 5, 10, 50, 400])
+@pytest.mark.parametrize("alpha", [0.5, 0.05, 0.01, 1e-4, 1e-8])
+@pytest.mark.filterwarnings("error")
+def test_power_is_the_mean_over_the_normal_of_what_the_spread_allows(q, alpha):
+    """P(|Z + shift| > t* sqrt(V / (q - 1))), integrated over Z: shifts from 0 to far beyond what nctdtr computes."""
+    shifts = np.array([0.0, 0.5, 2, 5, 8, 9.5, 12, 19.99, 20.01, 30, 36.9, 37.1, 60, 500, 1e9, 1e200])
+    ours = np.array([metrics.power(shift / np.sqrt(q), q, alpha=alpha) for shift in shifts])
+    critical = stats.t.isf(alpha / 2, q - 1)
+
+    def chance(z, shift):
+        return np.exp(-z * z / 2) / np.sqrt(2 * np.pi) * special.chdtr(q - 1, (q - 1) * ((z + shift) / critical) ** 2)
+
+    for power, shift in zip(ours[:14], shifts):
+        assert power == pytest.approx(integrate.quad(chance, -9, 9, (shift,), epsabs=1e-10, limit=500)[0], abs=1e-8)
+    assert (ours <= 1).all() and ours[-1] == 1
+    assert (np.diff(ours) >= -1e-12).all()
+
+
+def test_power_with_few_queries_and_a_large_effect():
+    assert metrics.power(27, 2, alpha=0.01) == pytest.approx(0.45, abs=0.005)
+    assert metrics.queries_needed(27, alpha=0.01) == 3
+    for q, alpha in ((2, 0.01), (3, 1e-4), (4, 1e-8)):
+        for shift in (20, 37):
+            below, above = (metrics.power(shift * s / np.sqrt(q), q, alpha=alpha) for s in (1 - 1e-9, 1 + 1e-9))
+            assert above == pytest.approx(below, abs=1e-7)
+
+
 @pytest.mark.parametrize("effect", [0.05, 0.3, 0.8, 3.0])
 def test_queries_needed_is_the_fewest_that_keep_the_power(effect):
     q = metrics.queries_needed(effect)
@@ -129,6 +156,22 @@ def test_compare_and_its_tables():
     assert r"better\_50\%|" in latex and latex.count(r"\\") == 3
     as_dicts = {name: {f"q{i}": v for i, v in enumerate(values)} for name, values in systems.items()}
     assert metrics.compare(as_dicts, "base", n_permutations=999) == rows
+
+
+def test_the_tables_name_the_confidence_of_their_intervals():
+    systems = {"base": [0.1, 0.5, 0.2], "x^2~y": [0.3, 0.4, 0.6]}
+    rows = {c: metrics.compare(systems, "base", n_permutations=9, confidence=c) for c in (0.58, 0.9, 0.999)}
+    for c, text in ((0.58, "58%"), (0.9, "90%"), (0.999, "99.9%")):
+        assert rows[c][0].confidence == c
+        assert f"| {text} interval |" in metrics.as_markdown(rows[c])
+        assert rf"& {text[:-1]}\% interval &" in metrics.as_latex(rows[c])
+    assert rows[0.9][0].high - rows[0.9][0].low < rows[0.999][0].high - rows[0.999][0].low
+    assert r"x\^{}2\~{}y &" in metrics.as_latex(rows[0.9])
+    for table in (metrics.as_markdown, metrics.as_latex):
+        with pytest.raises(ValueError, match=r"^comparisons: expected intervals of one confidence, got \[0.58, 0.9\]"):
+            table(rows[0.9] + rows[0.58])
+    assert "| 95% interval |" in metrics.as_markdown(metrics.compare(systems, "base", n_permutations=9))
+    assert "| interval |" in metrics.as_markdown([])
 
 
 @pytest.mark.parametrize(

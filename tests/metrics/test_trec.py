@@ -1,8 +1,10 @@
 """TREC files: read back as written, malformed lines refused with file and line, numbers to the last bit."""
 
+import os
 import random
 import struct
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given
@@ -114,6 +116,29 @@ def test_a_large_file_is_read_in_parts_that_fit_together(written):
     lines[-5] = "q1 Q0 too few\n"
     with pytest.raises(ValueError, match=f"line {''.join(lines[:-5]).count(chr(10)) + 1}: .*too few"):
         metrics.read_run(written("".join(lines)))
+
+
+@pytest.mark.parametrize("before", ["", "q0 0 a 1\n"])
+def test_a_line_longer_than_the_parts_of_several_threads(written, monkeypatch, before):
+    monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", 4)
+    name = "d" * 2**22
+    expected = {"q": {name: 1}, **({"q0": {"a": 1}} if before else {})}
+    assert metrics.read_qrels(written(f"{before}q 0 {name} 1")) == expected
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/fd"), reason="files that are open have no names here")
+def test_a_pipe_is_read_to_its_end():
+    ends = [os.pipe(), os.pipe()]
+    for (_, write), text in zip(ends, (QRELS, "\ufeff" + RUN)):
+        os.write(write, text.rstrip("\n").encode())
+        os.close(write)
+    (qrels, _), (run, _) = ends
+    try:
+        values = metrics.evaluate(f"/dev/fd/{qrels}", f"/dev/fd/{run}", "map")
+    finally:
+        os.close(qrels)
+        os.close(run)
+    assert values == {"map": {"q1": 1.0, "q2": 0.0}}
 
 
 # ---- Numbers --------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """search_folder.py in this process: which encoder it takes."""
 
 import importlib
+import os
 import random
 import shutil
 import subprocess
@@ -68,6 +69,18 @@ def test_train_and_encoder_exclude_each_other(search, capsys):
     with pytest.raises(SystemExit):
         search("--train", "--encoder", "x.npz")
     assert "--train and --encoder" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_training_does_not_wait_for_a_pipe(search, monkeypatch):
+    for picture in search.folder.iterdir():
+        picture.unlink()
+    os.mkfifo(search.folder / "pipe.png")
+    module = importlib.import_module("search_folder")
+    stages = importlib.import_module("command_line").Stages()
+    monkeypatch.setattr(module, "decode", lambda _: pytest.fail("waits for a pipe"))
+    with pytest.raises(ValueError, match="found none among 0 files"):
+        module.train_on(search.folder, 0.001, 0, stages)
 
 
 def test_a_process_killed_at_any_moment_loses_nothing(search):

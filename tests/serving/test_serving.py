@@ -1,6 +1,7 @@
 """Embedding, the index table, indexing and prediction."""
 
 import contextlib
+import errno
 import os
 
 import numpy as np
@@ -8,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refimpl import serving
+from refimpl import images, serving
 
 from .pictures import small_encoder, write_pictures
+
+needs_pipes = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
 
 
 def fresh_table(encoder):
@@ -23,7 +26,8 @@ def test_embeddings_are_unit_vectors_and_do_not_depend_on_the_batch():
     whole = serving.embed(encoder, pictures)
     assert whole.dtype == np.float32 and whole.shape == (7, 8)
     np.testing.assert_allclose(np.linalg.norm(whole, axis=1), 1, rtol=1e-5)
-    np.testing.assert_allclose(serving.embed(encoder, list(pictures), batch=3), whole, atol=1e-5)
+    for batch in (1, 3):
+        np.testing.assert_array_equal(serving.embed(encoder, list(pictures), batch=batch), whole)
     assert serving.embed(encoder, []).shape == (0, 8)
 
 
@@ -51,7 +55,7 @@ def test_only_new_and_changed_files_are_embedded(tmp_path):
     first = serving.update_table(fresh_table(encoder), tmp_path, encoder, batch=2)
     assert (first.embedded, first.kept, first.removed, first.skipped) == (5, 0, 0, [])
     assert first.table.names.tolist() == [f"a{i:02}.png" for i in range(5)]
-    np.testing.assert_allclose(first.table.embeddings, serving.embed(encoder, pictures), atol=1e-5)
+    np.testing.assert_array_equal(first.table.embeddings, serving.embed(encoder, pictures))
 
     again = serving.update_table(first.table, tmp_path, encoder)
     assert (again.embedded, again.kept, again.removed) == (0, 5, 0)
@@ -101,6 +105,60 @@ def test_unreadable_files_are_listed_and_the_others_go_on(tmp_path):
     assert indexed.table.names.tolist() == ["a00.png", "a01.png"]
     assert sorted(name for name, _ in indexed.skipped) == ["broken.jpg", "empty.png", "link.png"]
     assert all(name in reason for name, reason in indexed.skipped)
+
+
+@needs_pipes
+def test_a_pipe_is_listed_and_not_waited_for(tmp_path, monkeypatch):
+    encoder = small_encoder()
+    write_pictures(tmp_path, 1)
+    os.mkfifo(tmp_path / "pipe.png")
+
+    def decode(path):
+        return images.decode(path) if path.name != "pipe.png" else pytest.fail("waits for a pipe")
+
+    monkeypatch.setattr(serving.indexing, "decode", decode)
+    indexed = serving.update_table(fresh_table(encoder), tmp_path, encoder)
+    assert indexed.table.names.tolist() == ["a00.png"]
+    assert indexed.skipped == [("pipe.png", f"{tmp_path / 'pipe.png'}: not a regular file")]
+
+
+def test_what_may_be_listed_and_not_looked_at_is_skipped(tmp_path, monkeypatch):
+    """A folder that may be read and not entered: its names are known, and nothing else. Root may enter every folder."""
+    encoder, stat = small_encoder(), os.stat
+    write_pictures(tmp_path, 1)
+    write_pictures(tmp_path / "closed", 1)
+
+    def refusing(path, *args, **kwargs):
+        if os.fspath(path) == os.fspath(tmp_path / "closed" / "a00.png"):
+            raise PermissionError(errno.EACCES, "Permission denied", os.fspath(path))
+        return stat(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "stat", refusing)
+    indexed = serving.update_table(fresh_table(encoder), tmp_path, encoder)
+    assert indexed.table.names.tolist() == ["a00.png"]
+    assert [name for name, _ in indexed.skipped] == ["closed/a00.png"]
+
+
+@pytest.mark.parametrize("rows", [0, 2])
+def test_a_table_of_another_encoder_or_width_is_refused(tmp_path, rows):
+    encoder, other = small_encoder(), small_encoder(seed=1)
+    pictures = write_pictures(tmp_path, max(rows, 1))
+    table = fresh_table(encoder)
+    if rows:
+        table = serving.update_table(table, tmp_path, encoder).table
+    narrow = table._replace(embeddings=table.embeddings[:, :7])
+    for wrong, its_encoder in ((table, other), (narrow, encoder)):
+        with pytest.raises(ValueError, match="^table: expected embeddings of"):
+            serving.update_table(wrong, tmp_path, its_encoder)
+        with pytest.raises(ValueError, match="^table: expected embeddings of"):
+            serving.search(wrong, its_encoder, pictures[0], 1)
+
+
+@pytest.mark.parametrize("batch", [0, -1, 2.0])
+def test_a_batch_that_is_none_is_refused(tmp_path, batch):
+    encoder = small_encoder()
+    with pytest.raises(ValueError, match="^batch: expected an integer"):
+        serving.update_table(fresh_table(encoder), tmp_path, encoder, batch=batch)
 
 
 def test_a_table_survives_its_file(tmp_path):
