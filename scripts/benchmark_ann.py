@@ -40,6 +40,7 @@ from benchmarking import Table, embeddings, has, medians, seconds, write_rows
 from command_line import Parser, check_writable, one_line_errors
 
 from refimpl.ann import ExactIndex, HNSWIndex, IVFIndex, IVFPQIndex, kmeans, knn_recall
+from refimpl.files import atomic_write
 
 
 def benchmark_exact(table, peers, repeats, vectors, queries, truth):
@@ -260,7 +261,8 @@ def plot_curves(contenders, path):
     axes.set_prop_cycle(color=[pyplot.get_cmap("tab20")(i) for i in range(20)])
     draw_curves(axes, contenders)
     figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    with atomic_write(path) as file:
+        figure.savefig(file, dpi=110, format=path.suffix[1:])
     pyplot.close(figure)
 
 

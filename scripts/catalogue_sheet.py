@@ -11,6 +11,7 @@ from PIL import Image
 
 from refimpl.data import COLOURS, FAMILIES, render_catalogue
 from refimpl.data.catalogue import draw_item
+from refimpl.files import atomic_write
 
 PAPER = (238, 236, 232)
 TILE = 72  # pixels of a product, and of a view
@@ -43,7 +44,8 @@ def draw(path, seed):
     sheet.paste(bottom, (0, top.height + TILE // 6))
     # 256 colours of its own keep the file small; the picture is for people to look at.
     colours = sheet.quantize(256, Image.Quantize.MEDIANCUT)
-    sheet.quantize(palette=colours, dither=Image.Dither.FLOYDSTEINBERG).save(path, optimize=True)
+    with atomic_write(path) as file:
+        sheet.quantize(palette=colours, dither=Image.Dither.FLOYDSTEINBERG).save(file, "PNG", optimize=True)
     print(f"{path}: {sheet.width} x {sheet.height}, {path.stat().st_size // 1000} kB")
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 from refimpl.data import cache_folder, cifar10, locate
+from refimpl.data.folder import FileTree
 from refimpl.files import atomic_write
 from refimpl.images import channel_statistics
 
@@ -10,9 +11,13 @@ from refimpl.images import channel_statistics
 def pictures(split, progress=None):
     """(images (n, 32, 32, 3) uint8, labels (n,)): decoded once, then kept in the cache folder.
 
-    The file is named after the source's path, size and time, so that another source is decoded anew.
+    Of the original archive here, in a file named after the archive's name, size and time; of a zip or a folder by
+    `load_folder`, which looks at every picture's: a folder's own time does not tell that a picture in it was replaced.
     """
     source = locate("cifar10")
+    if not _is_the_original(source):
+        found = cifar10(split, progress=progress)
+        return found.images, found.labels
     about = source.stat()
     kept = cache_folder() / f"cifar10-{split}-{source.stem}-{about.st_size}-{int(about.st_mtime)}.npz"
     if not kept.exists():
@@ -30,8 +35,17 @@ def shuffled(images, labels):
 
 
 def is_jpeg():
-    """Whether the source is a JPEG copy: lossy, to be said beside published figures."""
-    return "jpg" in str(locate("cifar10"))
+    """Whether the source is a JPEG copy: lossy, to be said beside published figures. The pictures' names tell."""
+    source = locate("cifar10")
+    if _is_the_original(source):
+        return False
+    with FileTree(source) as files:
+        return any(name.lower().endswith((".jpg", ".jpeg")) for name in files.names)
+
+
+def _is_the_original(source):
+    """Whether it is the binary version of the University of Toronto, lossless and in one file."""
+    return source.name.endswith(".tar.gz")
 
 
 def statistics(images):

@@ -106,7 +106,8 @@ def synthetic(items, views, seed, progress):
 
 def labelled(title, train, test, seed):
     """Photographs with class labels: the labels grade the results and are not used in training."""
-    notes = [f"skipped {name}: {reason}" for name, reason in (*train.skipped, *test.skipped)]
+    # Once each: both lists name what lies outside the layout, or all if both are parts of one.
+    notes = [f"skipped {name}: {reason}" for name, reason in dict.fromkeys((*train.skipped, *test.skipped))]
     if len(test.labels) > MOST_SEARCHED:
         title += f" (drawn from {len(test.labels):,})"
         notes.append(f"{MOST_SEARCHED:,} of the {len(test.labels):,} test pictures are searched")
@@ -143,6 +144,15 @@ def folder(path, settings, seed, progress):
     return labelled(Path(path).resolve().name, train, test, seed)
 
 
+def of_new_alphabets(train, test):
+    """The part of `test` whose alphabets are not in `train`: the background sets share two, with the same drawings."""
+    known = {name.split("/")[0] for name in train.class_names}
+    new = np.array([name.split("/")[0] not in known for name in test.class_names])
+    rows = np.flatnonzero(new[test.labels])
+    names = tuple(test.names[row] for row in rows)
+    return test._replace(images=test.images[rows], labels=test.labels[rows], names=names)
+
+
 def load(source, settings, items, views, seed, progress):
     """The Collection of a --data argument."""
     if source == "synthetic":
@@ -154,10 +164,10 @@ def load(source, settings, items, views, seed, progress):
     if source == "cifar10":
         sets = (data.cifar10(split, progress=progress) for split in ("train", "test"))
         return labelled("CIFAR-10", *sets, seed)
-    if source == "omniglot":  # two background sets of different alphabets: the characters searched are new
+    if source == "omniglot":
         names = ("background_small1", "background_small2")
-        sets = (data.omniglot(name, size=settings.stored, progress=progress) for name in names)
-        return labelled("Omniglot characters", *sets, seed)
+        train, test = (data.omniglot(name, size=settings.stored, progress=progress) for name in names)
+        return labelled("Omniglot characters", train, of_new_alphabets(train, test), seed)
     return folder(source, settings, seed, progress)
 
 

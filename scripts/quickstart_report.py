@@ -105,6 +105,7 @@ def write_report(path, outcome, seconds, about):
 
 def draw_results(path, outcome, rows=6):
     """A PNG of some queries (left) and what the trained encoder found, framed in the colour of the grade."""
+    rows = min(rows, len(outcome.queries))
     collection, cell, gap = outcome.collection, outcome.settings.stored, 8
     colours = ("#c9ccd3", "#d9a404", "#3b8fd4", "#15935c")[: collection.top_grade + 1]
     ids = outcome.results[BEST][0]

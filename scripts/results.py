@@ -105,7 +105,8 @@ def save_figure(args, *drawings):
     for draw, panel in zip(drawings, axes.flat):
         draw(panel)
         panel.grid(alpha=0.3)
-    plot.savefig(args.json.with_suffix(".png"), dpi=120)
+    with atomic_write(args.json.with_suffix(".png")) as file:
+        plot.savefig(file, format="png", dpi=120)
     plt.close(plot)
 
 

@@ -6,8 +6,8 @@ out of account, unless its name is that of a split.
 
 A zip is read in place and never unpacked to disk, so names such as `../../x` can do no harm; a file in it that claims
 or turns out to be larger than `MAX_FILE_BYTES` is not read, and every picture's pixel count is checked before it is
-decoded. What cannot be used is listed in `skipped` with the reason; nothing is dropped silently but hidden files and
-the `__MACOSX` folders that Apple's archiver adds.
+decoded. What cannot be used is listed in `skipped` with the reason, also folders that cannot be read and links to
+folders; nothing is dropped silently but hidden files and the `__MACOSX` folders that Apple's archiver adds.
 """
 
 import concurrent.futures
@@ -29,7 +29,7 @@ from ..validation import check_choice, check_integer
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 SPLITS = ("train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval")
 MAX_FILE_BYTES = 200_000_000
-CACHE_VERSION = 1  # of the decoded arrays; raise it when decoding or resizing changes
+CACHE_VERSION = 2  # of the decoded arrays; raise it when decoding or resizing changes
 
 
 class ImageSet(NamedTuple):
@@ -39,7 +39,7 @@ class ImageSet(NamedTuple):
     labels: np.ndarray  # (n,) int64, index into class_names
     class_names: tuple
     names: tuple  # n paths inside the folder or archive, with "/"
-    skipped: tuple  # (name, reason) of every file that could not be used
+    skipped: tuple  # (name, reason) of every file or folder that could not be used
     source: str  # the folder or file that the pictures came from
 
 
@@ -52,7 +52,8 @@ def load_folder(source, *, split=None, size=None, mode="stretch", progress=None,
     mode      how they are resized, see `images.resize`
     progress  called as progress(files done, files in all)
     cache     a folder for the decoded arrays, so that the next call only reads them; None keeps nothing. An entry
-              holds for the same files (name, size, time of change), split, size, mode and version of Pillow.
+              holds for the same files (name, size, time of change), split, size, mode and version of Pillow. None is
+              written when a file could not be read: the next call, with the network or the right back, tries again.
 
     Raises ValueError if there is no such split or not one usable picture, OSError if `source` cannot be read.
     """
@@ -65,8 +66,8 @@ def load_folder(source, *, split=None, size=None, mode="stretch", progress=None,
         if stored is not None and (arrays := _read_cache(stored)) is not None:
             images, kept, broken = arrays
         else:
-            images, kept, broken = _decode_all(files, chosen, size, mode, progress)
-            if stored is not None:
+            images, kept, broken, all_read = _decode_all(files, chosen, size, mode, progress)
+            if stored is not None and all_read:
                 _write_cache(stored, images, kept, broken)
     names = tuple(chosen[i] for i in kept)
     class_names = tuple(sorted({class_of[name] for name in chosen}))
@@ -80,13 +81,15 @@ class FileTree:
 
     .names       sorted, with "/" between folders
     .stamps      {name: what tells a changed file}: (bytes, time of change), in a zip (bytes, CRC)
+    .unread      [(name, reason)] of folders that could not be read, and of links to folders: they are not followed, as
+                 one may lead back to where it stands
     .read(name)  the bytes of a file; may be called from several threads
 
     Hidden files and folders and `__MACOSX` are left out.
     """
 
     def __init__(self, source):
-        self.path = Path(source)
+        self.path, self.unread = Path(source), []
         if self.path.is_dir():
             self.archive = None
             self.stamps = dict(self._walk())
@@ -109,8 +112,15 @@ class FileTree:
             self.archive.close()
 
     def _walk(self):
-        for folder, subfolders, files in os.walk(self.path):
+        def unreadable(error):
+            if Path(error.filename) == self.path:
+                raise error
+            self.unread.append((Path(error.filename).relative_to(self.path).as_posix(), _reason(error)))
+
+        for folder, subfolders, files in os.walk(self.path, onerror=unreadable):
             subfolders[:] = [name for name in subfolders if not _hidden(name)]
+            links = [path for path in (Path(folder) / name for name in subfolders) if _is_link(path)]
+            self.unread += [(path.relative_to(self.path).as_posix(), "a link to a folder") for path in links]
             for file in files:
                 path = Path(folder) / file
                 try:
@@ -130,6 +140,8 @@ class FileTree:
         try:
             with self.archive.open(name) as file:
                 data = file.read(MAX_FILE_BYTES + 1)
+        except OSError as error:  # of the disk or the network, so perhaps not of the next try
+            raise OSError(f"cannot be read from the archive ({_reason(error)})") from None
         except Exception as error:  # zipfile raises its own, zlib's, RuntimeError (passwords), NotImplementedError
             raise ValueError(f"cannot be read from the archive ({error})") from None
         if len(data) > MAX_FILE_BYTES:
@@ -141,16 +153,27 @@ def _hidden(name):
     return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
 
 
+def _is_link(folder):
+    """Whether os.walk will not go into it: a symbolic link, or a junction of Windows (from Python 3.12 on)."""
+    return folder.is_symlink() or getattr(os.path, "isjunction", os.path.islink)(folder)
+
+
+def _reason(error):
+    return error.strerror or str(error)
+
+
 def _layout(files, split):
     """(names of the pictures to read, {name: class}, skipped) from the paths alone."""
-    skipped, parts = [], {}
+    skipped, parts = sorted(files.unread), {}
     for name in files.names:
         if name.lower().endswith(SUFFIXES):
             parts[name] = name.split("/")
         else:
             skipped.append((name, f"not one of the suffixes {' '.join(SUFFIXES)}"))
     if not parts:
-        raise ValueError(f"{files.path}: expected pictures ({' '.join(SUFFIXES)}), found none in {len(skipped)} files")
+        unread = "".join(f"; {name} was not read: {reason}" for name, reason in sorted(files.unread)[:1])
+        count = len(skipped) - len(files.unread)
+        raise ValueError(f"{files.path}: expected pictures ({' '.join(SUFFIXES)}), found none in {count} files{unread}")
     depths = [len(p) - 1 for p in parts.values()]
     depth = max(set(depths), key=lambda d: (depths.count(d), d))
     for name in [name for name, p in parts.items() if len(p) - 1 != depth]:
@@ -171,20 +194,24 @@ def _layout(files, split):
 
 
 def _decode_all(files, names, size, mode, progress):
-    """Decode on all cores (Pillow's decoders run without Python's lock): images, rows kept, [(name, reason)]."""
+    """Decode on all cores (Pillow's decoders run without Python's lock): images, rows kept, broken, all_read.
+
+    broken is [(name, reason)]; all_read is false if a file could not be read, whatever it holds.
+    """
 
     def one(name):
         try:
             image = decode(files.read(name), name=name)
-            return (image if size is None else resize(image, size, mode)), None
+            return (image if size is None else resize(image, size, mode)), None, True
         except (ValueError, OSError) as error:
-            return None, str(error).removeprefix(f"{name}: ")
+            return None, str(error).removeprefix(f"{name}: "), not isinstance(error, OSError)
 
-    images, kept, broken = None, [], []
+    images, kept, broken, all_read = None, [], [], True
     block = 256  # tasks at a time: enough for all cores, and progress is seen
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         for start in range(0, len(names), block):
-            for row, (image, reason) in enumerate(pool.map(one, names[start : start + block]), start):
+            for row, (image, reason, read) in enumerate(pool.map(one, names[start : start + block]), start):
+                all_read &= read
                 if reason is not None:
                     broken.append((names[row], reason))
                     continue
@@ -202,7 +229,7 @@ def _decode_all(files, names, size, mode, progress):
                 progress(min(start + block, len(names)), len(names))
     if not kept:
         raise ValueError(f"{files.path}: not one readable picture; the first: {broken[0][0]}: {broken[0][1]}")
-    return images[: len(kept)], np.array(kept, np.int64), broken
+    return images[: len(kept)], np.array(kept, np.int64), broken, all_read
 
 
 def _cache_key(files, names, size, mode):
@@ -217,7 +244,7 @@ def _read_cache(path):
         with np.load(path, allow_pickle=False) as arrays:
             broken = [(str(name), str(reason)) for name, reason in arrays["broken"]]
             return arrays["images"], arrays["kept"], broken
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):  # none yet, or spoilt: decode again
+    except Exception:  # none yet, or spoilt, of which NumPy and zipfile make nearly anything: decode again
         return None
 
 

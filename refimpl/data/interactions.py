@@ -195,6 +195,7 @@ def estimate_examination(log):
 
     Maximum likelihood of the position-based model (`metrics.position_bias`). Pairs must have been shown at several
     positions, as rankings that change or are shuffled a little provide; else e and a cannot be told apart.
+    Raises ValueError if nothing was clicked at the first position.
     """
     shown = impressions(log)
     return position_bias(_pair_table(shown)[1], shown.position, shown.clicked).examination

@@ -18,6 +18,7 @@ for research; Omniglot (Lake, Salakhutdinov and Tenenbaum, "Human-level concept 
 induction", 2015) MIT.
 """
 
+import gzip
 import hashlib
 import http.client
 import os
@@ -25,6 +26,7 @@ import sys
 import tarfile
 import urllib.error
 import urllib.request
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -129,6 +131,8 @@ def omniglot(which="background_small1", *, size=105, mode="stretch", progress=No
     """One of Omniglot's minimal background sets ("background_small1", "background_small2"), as an `ImageSet`.
 
     Black strokes on white, 20 drawers a character; a class is called "ALPHABET/CHARACTER". The channels are equal.
+    Two of the five alphabets of each, Greek and Latin, are in both sets, with the same drawings: to train on one and
+    judge on the other, leave these out.
     """
     check_choice(which, "which", OMNIGLOT_SETS)
     size = check_integer(size, "size", minimum=1)
@@ -171,12 +175,14 @@ def read_cifar_binary(path, split):
     wanted = ["test_batch.bin"] if split == "test" else [f"data_batch_{k}.bin" for k in range(1, 6)]
     found = {}
     try:
-        with tarfile.open(path, "r:gz") as archive:
+        with gzip.open(path) as unpacked, tarfile.open(fileobj=unpacked, mode="r:") as archive:
             for member in archive:  # read in place: nothing is unpacked to disk
                 name = member.name.rsplit("/", 1)[-1]
                 if member.isfile() and name in wanted:
                     found[name] = archive.extractfile(member).read()
-    except (tarfile.TarError, EOFError, OSError) as error:
+            while unpacked.read(1 << 20):  # to the end, where the checksum is: a wrong byte may unpack to other pixels
+                pass
+    except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
         raise ValueError(f"{path}: broken archive ({error})") from None
     if len(found) != len(wanted):
         raise ValueError(f"{path}: expected {', '.join(wanted)}, found {', '.join(sorted(found)) or 'none of them'}")

@@ -18,7 +18,7 @@ from ..validation import check_array, check_integer, check_number
 def distort(images, seed, *, size=None, rotation=10.0, scale=0.2, shear=0.2, shift=0.08, elastic=0.03, grid=5):
     """A random distortion of each picture.
 
-    images    (n, h, w) float32
+    images    (n, h, w) float32, finite
     seed      an integer or a numpy.random.Generator
     size      side of the result in pixels; None keeps the height
     rotation  degrees; angles are uniform in [-rotation, rotation]
@@ -29,7 +29,7 @@ def distort(images, seed, *, size=None, rotation=10.0, scale=0.2, shear=0.2, shi
     grid      points of the elastic grid to a side, 2 or more
     Returns (n, size, size) float32. Raises ValueError for wrong arguments.
     """
-    images = check_array(images, "images", ndim=3, dtypes=(np.float32,), min_rows=1)
+    images = check_array(images, "images", ndim=3, dtypes=(np.float32,), finite=True, min_rows=1)
     n, height, width = images.shape
     if min(height, width) == 0:
         raise ValueError(f"images: expected at least one pixel, got shape {images.shape}")

@@ -1,7 +1,10 @@
 """Folders and zips in every accepted layout, and files that cannot be used."""
 
+import errno
 import io
+import os
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -77,6 +80,60 @@ def test_what_cannot_be_used_is_listed(tmp_path, container):
     assert "folders deep" in reasons["stray.png"] and not reasons["c0/broken.png"].startswith("c0/")
 
 
+@pytest.mark.parametrize("how", ["permissions", "disk"])
+def test_a_folder_that_cannot_be_read_is_listed(tmp_path, monkeypatch, how):
+    files = {f"{kind}/{k}.png": png(9) for kind in ("open", "shut", ".shut") for k in range(2)}
+    path, scandir = write(tmp_path, files, "folder"), os.scandir
+    shut = (path / "shut", path / ".shut")
+
+    def broken_disk(place):
+        if Path(place) in shut:
+            raise OSError(errno.EIO, "Input/output error", os.fspath(place))
+        return scandir(place)
+
+    if how == "disk":
+        monkeypatch.setattr(os, "scandir", broken_disk)
+    try:
+        if how == "permissions":
+            for place in shut:
+                place.chmod(0)
+            if os.access(shut[0], os.R_OK):
+                pytest.skip("permissions do not bind this user")  # root, or anybody on Windows
+        result = load_folder(path)
+    finally:
+        for place in shut:
+            place.chmod(0o755)
+    assert result.names == ("open/0.png", "open/1.png") and [name for name, _ in result.skipped] == ["shut"]
+    assert result.skipped[0][1] == ("Permission denied" if how == "permissions" else "Input/output error")
+
+
+def test_a_source_that_cannot_be_read_is_an_os_error(tmp_path, monkeypatch):
+    path = write(tmp_path, {"a/1.png": png(9)}, "folder")
+
+    def broken_disk(place):
+        raise OSError(errno.EIO, "Input/output error", os.fspath(place))
+
+    monkeypatch.setattr(os, "scandir", broken_disk)
+    with pytest.raises(OSError, match="Input/output error"):
+        load_folder(path)
+
+
+def test_a_linked_folder_is_listed_and_not_followed(tmp_path):
+    path = write(tmp_path, {"a/1.png": png(9)}, "folder")
+    write(tmp_path / "elsewhere", {"b/2.png": png(9)}, "folder")
+    try:
+        for name, target in (("linked", tmp_path / "elsewhere/pictures/b"), ("a/round", path), (".hidden", path)):
+            (path / name).symlink_to(target, target_is_directory=True)
+    except OSError:  # Windows without the right to
+        pytest.skip("no links here")
+    result = load_folder(path)
+    assert result.names == ("a/1.png",) and result.class_names == ("a",)
+    assert result.skipped == (("a/round", "a link to a folder"), ("linked", "a link to a folder"))
+    (path / "a" / "1.png").unlink()
+    with pytest.raises(ValueError, match="found none in 0 files; a/round was not read: a link to a folder"):
+        load_folder(path)
+
+
 def test_a_file_that_is_too_large_is_not_read(tmp_path, monkeypatch):
     monkeypatch.setattr(folder, "MAX_FILE_BYTES", 200)
     path = write(tmp_path, {"a/1.png": png(1), "a/2.bmp": b"BM" + bytes(10_000)}, "zip")
@@ -126,6 +183,37 @@ def test_the_cache_returns_the_same_and_notices_changes(tmp_path, monkeypatch):
     for entry in cache.iterdir():  # a spoilt cache is decoded again
         entry.write_bytes(b"junk")
     assert load_folder(path, cache=cache).images[0, 0, 0, 0] == 200
+
+
+@pytest.mark.parametrize("container", ["zip", "folder"])
+def test_a_file_that_could_not_be_read_is_tried_again(tmp_path, monkeypatch, container):
+    """Unlike one that is broken, which stays so while its size and time are the same."""
+    files = {f"a/{k}.png": png(k) for k in range(3)} | {"b/broken.png": png(3)[:30]}
+    path, cache = write(tmp_path, files, container), tmp_path / "cache"
+    whole, name = (zipfile.ZipFile, "open") if container == "zip" else (Path, "read_bytes")
+    read = getattr(whole, name)
+
+    def no_network(self, *arguments):
+        if "1.png" in str((self, *arguments)):
+            raise OSError(errno.EHOSTDOWN, "Host is down")
+        return read(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(whole, name, no_network)
+        first = load_folder(path, cache=cache)
+    assert first.names == ("a/0.png", "a/2.png") and "Host is down" in dict(first.skipped)["a/1.png"]
+    second = load_folder(path, cache=cache)
+    assert second.names == ("a/0.png", "a/1.png", "a/2.png") and len(list(cache.iterdir())) == 1
+    assert [name for name, _ in second.skipped] == ["b/broken.png"]
+
+
+@pytest.mark.parametrize("length", [0, 1, 100, -1])
+def test_a_cache_entry_cut_off_at_any_length_is_decoded_again(tmp_path, length):
+    path, cache = write(tmp_path, {"a/1.png": png(1), "a/2.png": png(2)}, "zip"), tmp_path / "cache"
+    first = load_folder(path, cache=cache)
+    (entry,) = cache.iterdir()
+    entry.write_bytes(entry.read_bytes()[:length])
+    np.testing.assert_array_equal(load_folder(path, cache=cache).images, first.images)
 
 
 def test_progress_counts_to_the_end(tmp_path):

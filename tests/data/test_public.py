@@ -201,6 +201,19 @@ def test_cifar_binary(tmp_path):
         cifar10("train")
 
 
+@pytest.mark.parametrize("place", np.linspace(0.05, 0.999, 12))
+def test_a_damaged_byte_of_the_archive_is_a_value_error(tmp_path, place):
+    """Whether zlib, gzip or tarfile is the first to notice."""
+    noise = np.random.default_rng(0).integers(0, 10, (20, 3073)).astype(np.uint8)
+    path = tmp_path / "data" / "cifar-10-binary.tar.gz"
+    binary_archive(path, {"test_batch.bin": noise})
+    whole = path.read_bytes()
+    at = int(place * len(whole))
+    path.write_bytes(whole[:at] + bytes([whole[at] ^ 255]) + whole[at + 1 :])
+    with pytest.raises(ValueError, match="broken archive"):
+        public.read_cifar_binary(path, "test")
+
+
 def test_omniglot(tmp_path):
     folder = tmp_path / "data" / "omniglot"
     folder.mkdir()

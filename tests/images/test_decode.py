@@ -1,6 +1,7 @@
 """Decoding over a zoo of formats and modes, all orientations, and files broken in every way."""
 
 import io
+import warnings
 import zlib
 
 import numpy as np
@@ -70,6 +71,59 @@ def test_a_transparent_grey_of_16_bits_is_white():
     np.testing.assert_array_equal(decode(data)[0, :, 0], [0, 255, 255])
 
 
+@pytest.mark.parametrize("bits, key", [(1, 0), (1, 1), (2, 1), (2, 3), (4, 0), (4, 9), (8, 77), (16, 1000)])
+def test_a_transparent_grey_of_any_width_is_white(bits, key):
+    grey = np.array([[0, 1, 2, 3], [key, 9, 77, 1000]]) % 2**bits
+    truth = np.where(grey == key, 255, np.round(grey * 255 / (2**bits - 1)))
+    pixels = decode(zoo.png(grey, bits, 0, transparent=(key,)))
+    np.testing.assert_array_equal(pixels, np.repeat(truth[..., None], 3, axis=2))
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_transparent_colour_is_white(bits):
+    """Of 16 bits Pillow keeps the high bytes."""
+    scale = 1 if bits == 8 else 256
+    colour = np.array([[(9, 8, 7), (9, 8, 6), (200, 8, 7)]])
+    data = zoo.png(colour * scale + scale // 2, bits, 2, transparent=[c * scale + scale // 2 for c in (9, 8, 7)])
+    np.testing.assert_array_equal(decode(data)[0], [(255, 255, 255), (9, 8, 6), (200, 8, 7)])
+
+
+@pytest.mark.parametrize("bits, kind", [(16, 2), (16, 4), (16, 6)])
+def test_of_16_bits_in_several_channels_the_high_byte_is_kept(bits, kind):
+    channels = {2: 3, 4: 2, 6: 4}[kind]
+    samples = np.random.default_rng(kind).integers(0, 65536, (5, 6, channels))
+    eight = samples >> 8
+    colour = np.repeat(eight[..., :1], 3, axis=2) if kind == 4 else eight[..., :3]
+    truth = zoo.on_white(colour, eight[..., -1]) if kind != 2 else colour
+    np.testing.assert_array_equal(decode(zoo.png(samples, bits, kind)), truth)
+
+
+@pytest.mark.parametrize("white_is_zero", [False, True])
+@pytest.mark.parametrize("order", ["II", "MM"])
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 12, 16])
+@pytest.mark.parametrize("turn", [1, 6])
+def test_grey_tiff_of_any_width(bits, order, white_is_zero, turn):
+    """White is white whatever number says so; what Pillow does not read is refused."""
+    upright = np.random.default_rng(bits).integers(0, 2**bits, (3, 8))
+    upright[0, :2] = 0, 2**bits - 1
+    stored = zoo.stored(upright[..., None], turn)[..., 0]
+    samples = 2**bits - 1 - stored if white_is_zero else stored
+    data = zoo.tiff(samples, bits, order=order, white_is_zero=white_is_zero, turn=turn)
+    truth = np.round(upright * 255 / (2**bits - 1))
+    try:
+        pixels = decode(data)
+    except ValueError:  # of Pillow 13; another may read more
+        assert (bits, order) == (12, "MM") or white_is_zero and (bits, order) in ((12, "II"), (16, "MM"))
+    else:
+        np.testing.assert_array_equal(pixels, np.repeat(truth[..., None], 3, axis=2))
+
+
+@pytest.mark.parametrize("bits, signed", [(16, True), (32, False), (32, True)])
+def test_signed_and_32_bit_samples_are_refused_whatever_their_values(bits, signed):
+    with pytest.raises(ValueError, match="samples: nothing says which value is white"):
+        decode(zoo.tiff(np.array([[0, 1, 200]]), bits, signed=signed))
+
+
 def test_the_first_frame_of_an_animation():
     frames = [Image.new("RGB", (5, 4), colour) for colour in ("red", "lime")]
     file = io.BytesIO()
@@ -77,15 +131,16 @@ def test_the_first_frame_of_an_animation():
     np.testing.assert_array_equal(decode(file.getvalue()), np.full((4, 5, 3), (255, 0, 0)))
 
 
-def test_cmyk_without_adobes_mark_is_not_inverted():
-    data, _ = zoo.make("JPEG", "CMYK", 8, 8, 1)
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_cmyk_without_adobes_mark_is_not_inverted(turn):
+    data, _ = zoo.make("JPEG", "CMYK", 8, 12, 1, exif=zoo.exif_with_orientation(turn))
     start = data.index(b"\xff\xee")  # APP14: two bytes of length that count themselves
     length = int.from_bytes(data[start + 2 : start + 4], "big")
     plain = data[:start] + data[start + 2 + length :]
     # The same samples now mean ink instead of 255 - ink.
     inverted = 255 - np.asarray(Image.open(io.BytesIO(data)), np.int64)
     truth = np.round((255 - inverted[..., :3]) * (255 - inverted[..., 3:]) / 255)
-    assert abs(decode(plain) - truth).max() <= 1
+    assert abs(zoo.stored(decode(plain), turn) - truth).max() <= 1
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -127,6 +182,19 @@ def test_the_limit_on_pixels_holds_whatever_pillows_is(monkeypatch, pillows_own_
     data, _ = zoo.make("PNG", "L", 30, 40, 0)
     with pytest.raises(ValueError, match="bomb"):
         decode(data, max_pixels=1199, name="bomb")
+
+
+@pytest.mark.parametrize("action", ["error", "ignore"])
+def test_pillows_own_limit_is_named_where_it_is_the_lower(monkeypatch, action):
+    data, truth = zoo.make("PNG", "L", 30, 40, 0)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 700)  # above this a warning, above twice this an error
+    with warnings.catch_warnings():
+        warnings.simplefilter(action, Image.DecompressionBombWarning)
+        if action == "ignore":
+            np.testing.assert_array_equal(decode(data, max_pixels=1200), truth)
+            monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 599)
+        with pytest.raises(ValueError, match=r"^bomb: .* PIL\.Image\.MAX_IMAGE_PIXELS$"):
+            decode(data, max_pixels=1200, name="bomb")
 
 
 def test_the_limit_is_checked_before_decoding():

@@ -93,3 +93,11 @@ def test_wrong_arguments():
             distort(pictures(), 0, **bad)
     with pytest.raises(ValueError, match="images"):
         distort(pictures().astype(float), 0)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_pictures_must_be_finite(value):
+    images = pictures()
+    images[1, 2, 3] = value
+    with pytest.raises(ValueError, match="images.*finite"):
+        distort(images, 0)

@@ -1,6 +1,8 @@
 """Pictures of known pixels in every format and mode that the decoder promises to read."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 from PIL import Image
@@ -81,6 +83,50 @@ def make(kind, mode, height, width, seed, **options):
     file = io.BytesIO()
     image.save(file, kind, **options)
     return file.getvalue(), np.asarray(truth).astype(int)
+
+
+def packed(samples, bits):
+    """Rows of integers as bytes: `bits` a sample, the highest bit first, each row padded to whole bytes."""
+    rows = np.asarray(samples).reshape(len(samples), -1, 1)
+    return np.packbits(((rows >> np.arange(bits)[::-1]) & 1).astype(np.uint8).reshape(len(rows), -1), axis=1)
+
+
+def png(samples, bits, kind, transparent=None):
+    """A PNG file, byte by byte, of the widths that Pillow does not write.
+
+    samples      (h, w) or (h, w, channels) integers
+    kind         the colour type: 0 grey, 2 RGB, 4 grey and alpha, 6 RGBA
+    transparent  the samples of the colour that stands for transparent (tRNS)
+    """
+    height, width = np.shape(samples)[:2]
+    rows = packed(samples, bits)
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, kind, 0, 0, 0))]
+    if transparent is not None:
+        chunks.append((b"tRNS", struct.pack(f">{len(transparent)}H", *transparent)))
+    chunks.append((b"IDAT", zlib.compress(np.pad(rows, ((0, 0), (1, 0))).tobytes())))  # 0 before each row: no filter
+    chunks.append((b"IEND", b""))
+    written = [struct.pack(">I", len(d)) + name + d + struct.pack(">I", zlib.crc32(name + d)) for name, d in chunks]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(written)
+
+
+def tiff(samples, bits, *, order="II", white_is_zero=False, signed=False, turn=1):
+    """A grey TIFF file, byte by byte, uncompressed: the header, one directory of tags, one strip of pixels.
+
+    samples  (h, w) integers; `order` is that of the bytes in a sample of 16 or 32 bits: "II" little, "MM" big end first
+    """
+    height, width = np.shape(samples)
+    rows = packed(samples, bits)
+    if order == "II" and bits > 12:
+        rows = rows.reshape(height, width, bits // 8)[..., ::-1]
+    tags = {
+        256: width, 257: height, 258: bits, 259: 1, 262: 0 if white_is_zero else 1, 273: 0, 274: turn, 277: 1,
+        278: height, 279: rows.size, 339: 2 if signed else 1,
+    }  # fmt: skip
+    tags[273] = 8 + 2 + 12 * len(tags) + 4  # where the pixels begin
+    end = "<" if order == "II" else ">"
+    directory = b"".join(struct.pack(end + "HHII", tag, 4, 1, value) for tag, value in tags.items())
+    header = order.encode() + struct.pack(end + "HIH", 42, 8, len(tags))
+    return header + directory + bytes(4) + rows.tobytes()
 
 
 def exif_with_orientation(turn):

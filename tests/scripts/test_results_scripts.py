@@ -2,17 +2,23 @@
 
 import argparse
 import ast
+import contextlib
 import importlib
+import io
 import json
+import os
 import re
 import shlex
 import sys
+import tarfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from refimpl.data import omniglot
 from refimpl.nn import (
@@ -26,7 +32,7 @@ from refimpl.nn import (
     whitened_init,
 )
 
-from .tiny_data import drawing, write_public_data
+from .tiny_data import drawing, save, write_public_data
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
@@ -445,6 +451,156 @@ def test_runs_like_the_official_ones(script, data, monkeypatch, seed):
         assert all(len(d) == 1 for d in drawers) and drawers[0] != drawers[1]
         alphabets.append({found.class_names[c].split("/")[0] for c in known})
     assert [len(a) for a in alphabets] == [1] * 6 and alphabets[0] == alphabets[2] != alphabets[3] == alphabets[5]
+
+
+@pytest.mark.parametrize("which", ["background_small1", "background_small2"])
+def test_validation_runs_are_of_alphabets_not_trained_on(script, data, monkeypatch, which):
+    monkeypatch.setenv("REFIMPL_DATA", str(data))
+    module = script("omniglot_one_shot")
+    background = omniglot(which, size=module.STORED)
+    seen = {picture.tobytes() for picture in background.images}
+    (other,) = {"background_small1", "background_small2"} - {which}
+    shared = [picture.tobytes() in seen for picture in omniglot(other, size=module.STORED).images]
+    assert 0 < sum(shared) < len(shared)  # or this shows nothing
+    runs = module.validation_runs(background, which, 0)
+    assert len(runs) == 20  # of the one alphabet that is new
+    assert all(p.tobytes() not in seen for training, test, _ in runs for p in (*training, *test))
+
+
+def test_validation_judges_on_these_runs(script, data, monkeypatch, tmp_path):
+    monkeypatch.setenv("REFIMPL_DATA", str(data))
+    module, judged = script("omniglot_one_shot"), []
+    trained = SimpleNamespace(params={}, state={}, losses=[0.0], seconds=0.0, head=None)
+    monkeypatch.setattr(module, "supervised_contrastive", lambda *_, **__: trained)
+    for name in ("fold_batch_norm", "cnn_embedder", "training_cost"):
+        monkeypatch.setattr(module, name, lambda *_: None)
+    monkeypatch.setattr(module, "errors", lambda embed, head, runs, *_: judged.append(runs) or np.zeros(len(runs)))
+    monkeypatch.setattr(sys, "argv", ["", "--validate", "--json", str(tmp_path / "a.json")])
+    module.main()
+    backgrounds = {which: omniglot(which, size=module.STORED) for which in module.OMNIGLOT_SETS}
+    expected = [module.validation_runs(found, which, 0) for which, found in backgrounds.items() for _ in range(2)]
+    assert len(judged) == len(expected) == 4
+    for found, wanted in zip(judged, expected):
+        assert all(np.array_equal(a, b) for f, w in zip(found, wanted, strict=True) for a, b in zip(f, w))
+
+
+def test_quickstart_searches_alphabets_that_were_not_trained_on(script, data, monkeypatch):
+    monkeypatch.setenv("REFIMPL_DATA", str(data))
+    module = script("quickstart")
+    found = module.load("omniglot", module.CHARACTERS, 0, 0, 0, lambda *_: None)
+    trained = {name.split("/")[0] for name in omniglot("background_small1").class_names}
+    assert {label.split("/")[0] for label in found.labels} == {"alphabet2"} and "alphabet1" in trained
+    assert not {p.tobytes() for p in found.test} & {p.tobytes() for p in found.train}
+    assert found.grades(np.arange(10)).sum() == 2 * 5 * 5 and len(found.labels) == len(found.test) == 10
+
+
+def cifar_copy(folder, suffix):
+    """A REFIMPL_DATA with a picture a split in a folder "cifar10"; their paths."""
+    paths = [folder / "cifar10" / split / "cat" / f"0{suffix}" for split in ("train", "test")]
+    for path in paths:
+        save(path, np.full((32, 32, 3), 100, np.uint8))
+    return paths
+
+
+@pytest.mark.parametrize("suffix, lossy", [(".png", False), (".jpg", True), (".JPEG", True)])
+def test_a_jpeg_copy_is_known_by_its_pictures(script, tmp_path, monkeypatch, suffix, lossy):
+    folder = tmp_path / ("jpg" if suffix == ".png" else "data")
+    cifar_copy(folder, suffix)
+    monkeypatch.setenv("REFIMPL_DATA", str(folder))
+    assert script("cifar").is_jpeg() is lossy
+    (folder / "cifar-10-binary.tar.gz").write_bytes(b"")
+    assert script("cifar").is_jpeg() is False
+
+
+def test_a_replaced_picture_of_cifar_is_noticed(script, tmp_path, monkeypatch):
+    train, test = cifar_copy(tmp_path, ".png")
+    monkeypatch.setenv("REFIMPL_DATA", str(tmp_path))
+    monkeypatch.setenv("REFIMPL_CACHE", str(tmp_path / "cache"))
+    pictures = script("cifar").pictures
+    assert pictures("train")[0].max() == pictures("test")[0].max() == 100
+    save(train, np.full((32, 32, 3), 7, np.uint8))
+    os.utime(train, ns=(0, 0))  # its own time differs, even on a clock of seconds; that of the folder cifar10 does not
+    assert pictures("train")[0].max() == 7 and pictures("test")[0].max() == 100
+
+
+def test_the_original_of_cifar_is_read_once(script, tmp_path, monkeypatch):
+    with tarfile.open(tmp_path / "cifar-10-binary.tar.gz", "w:gz") as archive:
+        member = tarfile.TarInfo("cifar-10-batches-bin/test_batch.bin")
+        member.size = 3073
+        archive.addfile(member, io.BytesIO(bytes(3073)))
+    monkeypatch.setenv("REFIMPL_DATA", str(tmp_path))
+    monkeypatch.setenv("REFIMPL_CACHE", str(tmp_path / "cache"))
+    module = script("cifar")
+    first = module.pictures("test")
+    monkeypatch.setattr(module, "cifar10", None)
+    second = module.pictures("test")
+    assert all(np.array_equal(a, b) for a, b in zip(first, second)) and first[0].shape == (1, 32, 32, 3)
+
+
+def on_a_full_disk(picture, file, *_, **__):
+    """A method that saves, to a path or an open file, and does not come to the end."""
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(open(file, "wb")) if isinstance(file, (str, Path)) else file
+        file.write(b"half of it")
+        raise OSError("no space left")
+
+
+def test_a_figure_that_fails_leaves_the_old_one(script, tmp_path, monkeypatch):
+    figure = pytest.importorskip("matplotlib.figure")
+    module, args = script("results"), SimpleNamespace(json=tmp_path / "a.json")
+    (tmp_path / "a.png").write_bytes(b"the old one")
+    with monkeypatch.context() as patch:
+        patch.setattr(figure.Figure, "savefig", on_a_full_disk)
+        with pytest.raises(OSError):
+            module.save_figure(args, lambda axes: axes.plot([1, 2]))
+    assert [p.name for p in tmp_path.iterdir()] == ["a.png"] and (tmp_path / "a.png").read_bytes() == b"the old one"
+    module.save_figure(args, lambda axes: axes.plot([1, 2]))
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_contact_sheet_that_fails_leaves_the_old_one(script, tmp_path, monkeypatch):
+    module, path = script("catalogue_sheet"), tmp_path / "catalogue.png"
+    small = Image.new("RGB", (20, 10))
+    monkeypatch.setattr(module, "product_sheet", lambda rows, seed: small)
+    monkeypatch.setattr(module, "view_sheet", lambda rows, seed: small)
+    path.write_bytes(b"the old one")
+    with monkeypatch.context() as patch:
+        patch.setattr(Image.Image, "save", on_a_full_disk)
+        with pytest.raises(OSError):
+            module.draw(path, 7)
+    assert [p.name for p in tmp_path.iterdir()] == ["catalogue.png"] and path.read_bytes() == b"the old one"
+    module.draw(path, 7)
+    assert Image.open(path).size == (20, 10 + module.TILE // 6 + 10)
+
+
+@pytest.mark.parametrize("queries", [1, 2, 6, 7])
+def test_a_picture_of_results_with_few_queries(script, tmp_path, queries):
+    module, quickstart = script("quickstart_report"), script("quickstart")
+    pictures = np.zeros((9, 8, 8, 3), np.uint8)
+    collection = quickstart.Collection(
+        "", pictures, None, pictures, ["a"] * 9, lambda q: np.zeros((len(q), 9), np.uint8), 1, ("no", "yes"), 1
+    )
+    ids = np.arange(queries * 3).reshape(queries, 3) % 9
+    outcome = quickstart.Outcome(
+        collection, quickstart.CATALOGUE._replace(stored=8), None, None, np.arange(queries), {module.BEST: (ids,)}, {}
+    )
+    module.draw_results(tmp_path / "a.png", outcome)
+    assert Image.open(tmp_path / "a.png").height == 8 + 16 * min(6, queries)
+
+
+@pytest.mark.parametrize("splits", ["", "train/", "test/"])
+def test_quickstart_names_what_it_skips_once(script, tmp_path, splits):
+    for folder in ("train/", "test/") if splits else ("",):
+        for i in range(10):
+            save(tmp_path / f"{folder}cats" / f"{i}.png", np.full((8, 8, 3), i, np.uint8))
+    (tmp_path / f"{splits}cats" / "broken.png").write_bytes(b"junk")
+    (tmp_path / f"{splits}cats" / "words.txt").write_bytes(b"words")
+    module = script("quickstart")
+    found = module.load(str(tmp_path), module.PHOTOGRAPHS, 0, 0, 0, lambda *_: None)
+    assert sorted(note.split(": ")[0] for note in found.notes) == [
+        f"skipped {splits}cats/broken.png",
+        f"skipped {splits}cats/words.txt",
+    ]
 
 
 @pytest.mark.parametrize("size", [24, 32, 17])

@@ -19,10 +19,12 @@ def write_public_data(folder):
             for i in range(6):
                 picture = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
                 save(folder / "cifar10" / split / name / f"{i}.png", picture)
-    for which in ("images_background_small1.zip", "images_background_small2.zip"):  # folders will do for archives
-        for k in range(4):
-            for i in range(5):
-                save(folder / "omniglot" / which / f"alphabet{k // 2}" / f"character{k}" / f"{i}.png", drawing(rng))
+    drawings = [[drawing(rng) for _ in range(5)] for _ in range(6)]
+    for which, characters in (("small1", range(4)), ("small2", range(2, 6))):  # alphabet1 is in both, as two really are
+        place = folder / "omniglot" / f"images_background_{which}.zip"  # folders will do for archives
+        for k in characters:
+            for i, picture in enumerate(drawings[k]):
+                save(place / f"alphabet{k // 2}" / f"character{k}" / f"{i}.png", picture)
     run = folder / "omniglot" / "all_runs.zip" / "run01"
     for k in range(3):
         save(run / "training" / f"class{k}.png", drawing(rng))
