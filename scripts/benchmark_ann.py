@@ -262,7 +262,7 @@ def plot_curves(contenders, path):
     draw_curves(axes, contenders)
     figure.tight_layout()
     with atomic_write(path) as file:
-        figure.savefig(file, dpi=110, format=path.suffix[1:])
+        figure.savefig(file, dpi=110, format=path.suffix[1:] or "png")
     pyplot.close(figure)
 
 

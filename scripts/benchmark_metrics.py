@@ -301,7 +301,8 @@ def draw(rows, path):
     axes.set(xscale="log", xlabel="times as fast as the peer (logarithmic)")
     axes.tick_params(axis="y", labelsize=7)
     axes.margins(x=0.15)
-    figure.savefig(path, dpi=120)
+    with atomic_write(path) as file:
+        figure.savefig(file, dpi=120, format=path.suffix[1:] or "png")
 
 
 def main():
