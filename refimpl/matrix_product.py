@@ -16,6 +16,7 @@ import numpy as np
 
 from .kernels import in_threads, kernel
 from .microkernel import ROWS, columns_of, pack_panels, tile_product
+from .validation import FLOATS
 
 BLOCK_ROWS = -(-64 // ROWS) * ROWS
 BLOCK_PANELS = 4
@@ -30,8 +31,10 @@ def matrix_product(a, b, panels=None):
     panels: `pack_panels(b, columns_of(b.dtype))`, if it is at hand: for many products with one b.
 
     Row i of the result depends on row i of `a` and on `b` alone, to the last bit, whatever the number of threads.
+    Raises ValueError for shapes, dtypes or panels that do not fit each other.
     Cost: m n k multiply-adds at the rate of the microkernel, and a packed copy of b: let `a` be the longer one.
     """
+    _check(a, b, panels)
     return _product(a, b, pack_panels(b, columns_of(b.dtype)) if panels is None else panels, symmetric=False)
 
 
@@ -41,10 +44,25 @@ def symmetric_product(a, b):
     What lies on and below the diagonal is computed, a block at a time, and mirrored: little more than half of n n k
     multiply-adds. So the result is symmetric to the last bit, also where the order of the sums would not have it so.
     """
+    _check(a, b)
     c = _product(a, b, pack_panels(b, columns_of(b.dtype)), symmetric=True)
     blocks = -(-len(c) // MIRRORED)
     in_threads(blocks, _mirror, c, at_least=1 if c.size > SMALL else max(1, blocks))
     return c
+
+
+def _check(a, b, panels=None):
+    """ValueError unless the kernel reads inside of its arrays: it knows neither shapes nor types."""
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != len(b) or a.dtype != b.dtype or a.dtype not in FLOATS:
+        raise ValueError(
+            "a, b: expected (m, k) and (k, n), both float32 or both float64, "
+            f"got {a.shape} {a.dtype} and {b.shape} {b.dtype}"
+        )
+    if panels is not None:
+        columns = columns_of(b.dtype)
+        shape = (-(-b.shape[1] // columns), len(b), columns)
+        if panels.shape != shape or panels.dtype != b.dtype:
+            raise ValueError(f"panels: expected {shape} {b.dtype}, got {panels.shape} {panels.dtype}")
 
 
 def _product(a, b, panels, symmetric):

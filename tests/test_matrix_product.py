@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refimpl.matrix_product import BLOCK_K, BLOCK_ROWS, matrix_product, symmetric_product
-from refimpl.microkernel import COLUMNS, ROWS
+from refimpl.microkernel import COLUMNS, ROWS, columns_of, pack_panels
 
 SIZES = st.one_of(
     st.integers(0, 3 * ROWS),
@@ -53,6 +53,40 @@ def test_a_symmetric_product_is_the_product_below_the_diagonal_and_its_mirror_im
     assert found.dtype == dtype and found.flags.c_contiguous
     np.testing.assert_array_equal(found, lower + np.tril(lower, -1).T)
     np.testing.assert_array_equal(symmetric_product(x.T, x), matrix_product(x.T, x))
+
+
+def ones(*shape, dtype=np.float32):
+    return np.ones(shape, dtype)
+
+
+@pytest.mark.parametrize("product", [matrix_product, symmetric_product])
+@pytest.mark.parametrize(
+    "a, b",
+    [
+        (ones(4, 16), ones(32, 3)),
+        (ones(4, 16), ones(8, 3)),
+        (ones(0, 16), ones(8, 3)),
+        (ones(4, 16), ones(16, 4, dtype=np.float64)),
+        (ones(4, 16, dtype=np.float64), ones(16, 4)),
+        (ones(4, 16, dtype=np.int32), ones(16, 4, dtype=np.int32)),
+        (ones(4, 16, dtype=">f4"), ones(16, 4, dtype=">f4")),
+        (ones(16), ones(16, 4)),
+        (ones(4, 16), ones(16)),
+    ],
+)
+def test_what_does_not_fit_is_refused(product, a, b):
+    """To go on would read memory behind the arrays, or take the bytes of one type for another."""
+    with pytest.raises(ValueError, match="a, b: expected"):
+        product(a, b)
+
+
+@pytest.mark.parametrize(
+    "other", [ones(8, 5), ones(32, 5), ones(16, 5 + columns_of(np.float32)), ones(16, 5, dtype=np.float64)]
+)
+def test_panels_of_another_matrix_are_refused(other):
+    panels = pack_panels(other, columns_of(other.dtype))
+    with pytest.raises(ValueError, match="panels: expected"):
+        matrix_product(ones(4, 16), ones(16, 5), panels)
 
 
 @pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="one core")

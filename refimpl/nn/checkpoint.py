@@ -9,11 +9,16 @@ The file is written to a temporary name and renamed, so that an interrupted save
 """
 
 import json
+from pathlib import Path
 
 import numpy as np
 
 from ..files import atomic_write
 
+KINDS = {  # of generators, by the name that their state has
+    kind.__name__: kind
+    for kind in (np.random.MT19937, np.random.PCG64, np.random.PCG64DXSM, np.random.Philox, np.random.SFC64)
+}
 SEPARATOR = "::"  # between the names of a section and of an array in it
 
 
@@ -38,28 +43,39 @@ def save_checkpoint(path, sections, rng=None):
 
 
 def load_checkpoint(path):
-    """The sections of `path`, and its random generator (None if it holds none)."""
+    """The sections of `path`, and its random generator (None if it holds none).
+
+    Raises ValueError if the file is no checkpoint or is damaged, OSError if it cannot be opened.
+    """
+    with Path(path).open("rb") as file:
+        try:
+            with np.load(file, allow_pickle=False) as archive:
+                return _read(archive)
+        except Exception as error:  # zipfile, zlib, json and NumPy all have their own for a damaged file
+            raise ValueError(f"path: expected a checkpoint, got {path} ({error})") from error
+
+
+def _read(archive):
+    """The sections and the generator of an open archive."""
     sections, rng = {}, None
-    with np.load(path, allow_pickle=False) as archive:
-        for key in archive.files:
-            section, separator, name = key.partition(SEPARATOR)
-            if not separator:
-                raise ValueError(f"path: expected a checkpoint, got an archive with {key!r} in {path}")
-            if key == SEPARATOR + "rng":
-                rng = _generator(json.loads(str(archive[key])))
-            elif not name:
-                sections.setdefault(section, {})
-            else:
-                value = archive[key]
-                sections.setdefault(section, {})[name] = value if value.ndim else value[()]
+    for key in archive.files:
+        section, separator, name = key.partition(SEPARATOR)
+        if not separator:
+            raise ValueError(f"an archive with {key!r}")
+        if key == SEPARATOR + "rng":
+            rng = _generator(json.loads(str(archive[key])))
+        elif not name:
+            sections.setdefault(section, {})
+        else:
+            value = archive[key]
+            sections.setdefault(section, {})[name] = value if value.ndim else value[()]
     return sections, rng
 
 
 def _generator(state):
     """The generator whose state was saved, of one of the kinds that NumPy has."""
-    kinds = {kind.__name__: kind for kind in (np.random.PCG64, np.random.PCG64DXSM, np.random.Philox, np.random.SFC64)}
-    if state["bit_generator"] not in kinds:
-        raise ValueError(f"rng: expected one of {', '.join(kinds)}, got {state['bit_generator']}")
-    bits = kinds[state["bit_generator"]]()
+    if state["bit_generator"] not in KINDS:
+        raise ValueError(f"rng: expected one of {', '.join(KINDS)}, got {state['bit_generator']}")
+    bits = KINDS[state["bit_generator"]]()
     bits.state = state
     return np.random.Generator(bits)

@@ -68,7 +68,8 @@ def resnet(params, state, images, *, training):
     """Embeddings (n, d) of images (n, h, w, channels), not normalised.
 
     Returns embeddings, pullback(dembeddings) -> gradients (a dict like params), and the new state (the old one if not
-    training). Nothing is written to. The gradient for the images is not computed.
+    training). Nothing is written to. The gradient for the images is not computed. Raises ValueError for parameters or
+    images that do not fit each other, images that are not finite and, in training, one value a channel.
     """
     if "stem/conv/weight" not in params:
         raise ValueError(f"params: expected those of a residual network, got {sorted(params)[:4]} ...")
@@ -166,7 +167,8 @@ def cnn(params, state, images, *, training):
     if "conv0/weight" not in params:
         raise ValueError(f"params: expected those of cnn_init, with conv0/weight, got {sorted(params)[:4]} ...")
     first = params["conv0/weight"]
-    images = check_array(images, "images", shape=(None, None, None, first.shape[2]), dtypes=(first.dtype,), min_rows=1)
+    shape = (None, None, None, first.shape[2])
+    images = check_array(images, "images", shape=shape, dtypes=(first.dtype,), finite=True, min_rows=1)
     layers = sum(name.startswith("conv") for name in params)
     x, state, pullbacks = images, dict(state), []
     for i in range(layers):

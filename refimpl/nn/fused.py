@@ -23,14 +23,15 @@ squared deviations from it) and merged pairwise after Chan et al. 1979, which do
 import numpy as np
 from numba import njit, prange
 
+from ..validation import check_array
 from . import few_pixels, winograd
 from .convolution import (
     BLOCK,
     _pack,
+    check_convolution,
     grid,
     input_gradient,
     pad_images,
-    pair,
     pixel_offsets,
     product_block,
     tap_offsets,
@@ -49,19 +50,21 @@ def conv_norm_relu(
 
     running = (running_mean, running_var); shortcut has the shape of y, or is None. Returns y,
     pullback(dy) -> (dx or None, dweight, dgamma, dbeta, dshortcut), and the new running statistics.
-    Shapes and dtypes as in the plain operations; the caller, an encoder, has checked them.
+    Shapes and dtypes as in the plain operations. Raises ValueError for others, and for one value a channel.
     """
-    stride, padding = pair(stride, "stride", 1), pair(padding, "padding", 0)
     z, moments, conv_pullback = _convolve(x, weight, stride, padding)
-    mean, inverse_std, running = _statistics(moments, running, momentum, eps, z.dtype)
     c = z.shape[-1]
+    gamma, beta, running = _check_norm(gamma, beta, running, c, z.dtype)
+    if shortcut is not None:
+        shortcut = check_array(shortcut, "shortcut", shape=z.shape, dtypes=(z.dtype,))
+    mean, inverse_std, running = _statistics(moments, running, momentum, eps, z.dtype)
     y = empty(z.shape, z.dtype)
     scale = _coefficients(mean, gamma * inverse_std, beta)
     added = np.empty((0, c), z.dtype) if shortcut is None else np.ascontiguousarray(shortcut).reshape(-1, c)
     _normalize(z.reshape(-1, c), scale, added, activate, y.reshape(-1, c))
 
     def pullback(dy):
-        dy = np.ascontiguousarray(dy)
+        dy = np.ascontiguousarray(check_array(dy, "dy", shape=y.shape, dtypes=(y.dtype,)))
         d = empty(z.shape, z.dtype) if activate else dy
         sums = _partials(z, 2)
         _masked_sums(dy.reshape(-1, c), y.reshape(-1, c), z.reshape(-1, c), mean, activate, d.reshape(-1, c), sums)
@@ -78,15 +81,16 @@ def conv_norm_relu_pool(x, weight, gamma, beta, running, *, padding=1, need_dx=T
 
     pullback(dy) -> (dx or None, dweight, dgamma, dbeta).
     """
-    z, moments, conv_pullback = _convolve(x, weight, (1, 1), pair(padding, "padding", 0))
-    mean, inverse_std, running = _statistics(moments, running, momentum, eps, z.dtype)
+    z, moments, conv_pullback = _convolve(x, weight, 1, padding)
     n, h, w, c = z.shape
+    gamma, beta, running = _check_norm(gamma, beta, running, c, z.dtype)
+    mean, inverse_std, running = _statistics(moments, running, momentum, eps, z.dtype)
     y, best = (empty((n, h // 2, w // 2, c), z.dtype) for _ in range(2))
     scale = _coefficients(mean, gamma * inverse_std, beta)
     _normalize_pool(z, scale, y, best)
 
     def pullback(dy):
-        dy = np.ascontiguousarray(dy)
+        dy = np.ascontiguousarray(check_array(dy, "dy", shape=y.shape, dtypes=(y.dtype,)))
         sums = _partials(best, 2)
         _masked_sums_pool(dy.reshape(-1, c), best.reshape(-1, c), scale, sums)
         coefficients, dgamma, dbeta = _backward_coefficients(sums, mean, inverse_std, gamma, z.size // c)
@@ -100,10 +104,13 @@ def conv_norm_relu_pool(x, weight, gamma, beta, running, *, padding=1, need_dx=T
 def _convolve(x, weight, stride, padding):
     """Pass 1: z; of the pixels of each task their number (tasks,), and mean and squared deviations (tasks, 2, c).
 
-    The third result is pullback(dz, need_dx) -> dx or None, dweight.
+    The third result is pullback(dz, need_dx) -> dx or None, dweight. ValueError as of `conv2d`.
     """
+    x, weight, _, stride, padding = check_convolution(x, weight, None, stride, padding)
     kh, kw, _, c = weight.shape
     out = tuple((size + 2 * p - k) // s + 1 for size, p, k, s in zip(x.shape[1:3], padding, (kh, kw), stride))
+    if len(x) * out[0] * out[1] < 2:
+        raise ValueError(f"x: expected at least 2 values a channel in training, got 1 of x {x.shape}")
     if winograd.suits(weight.shape, stride, out):
         panels = winograd.transformed_weight(weight)
         z, counts, partials = winograd.convolve(x, panels, c, padding, statistics=True)
@@ -136,6 +143,14 @@ def _convolve(x, weight, stride, padding):
     return z, (counts, partials), pullback
 
 
+def _check_norm(gamma, beta, running, c, dtype):
+    """gamma, beta and the running statistics, each (c,) of `dtype`, as `batch_norm` asks for them."""
+    names = ("gamma", "beta", "running_mean", "running_var")
+    values = (gamma, beta, *running)
+    gamma, beta, *running = (check_array(v, name, shape=(c,), dtypes=(dtype,)) for v, name in zip(values, names))
+    return gamma, beta, running
+
+
 def _statistics(moments, running, momentum, eps, dtype):
     """The mean of z and 1 / its standard deviation, from those of the tasks (see `_convolve`); running ones, moved."""
     counts, partials = moments[0][:, None], moments[1]
@@ -145,7 +160,7 @@ def _statistics(moments, running, momentum, eps, dtype):
     variance = (deviations + counts * (means - mean) ** 2).sum(0) / m
     running = (
         ((1 - momentum) * running[0] + momentum * mean).astype(dtype),
-        ((1 - momentum) * running[1] + momentum * variance * m / max(1, m - 1)).astype(dtype),
+        ((1 - momentum) * running[1] + momentum * variance * m / (m - 1)).astype(dtype),
     )
     return mean.astype(dtype), (1 / np.sqrt(variance + eps)).astype(dtype), running
 
@@ -203,7 +218,11 @@ def _product_and_statistics(x, grid, taps, panels, z, partials):
 
 @njit(cache=True, parallel=True)
 def _normalize(z, coefficients, added, activate, y):
-    """y = scale * (z - mean) + beta + added, then ReLU; rows mean, scale, beta; added may be empty."""
+    """y = scale * (z - mean) + beta + added, then ReLU; rows mean, scale, beta; added may be empty.
+
+    Of a ReLU and of a maximum there are two forms, each one instruction. With a NaN they give what stands last, which
+    is the value here: a training that has diverged does not look as if it had not.
+    """
     total, c = z.shape
     floor = z.dtype.type(0 if activate else -np.inf)
     for task in prange(-(-total // ROWS_A_TASK)):
@@ -211,11 +230,11 @@ def _normalize(z, coefficients, added, activate, y):
             if added.shape[0] > 0:
                 for j in range(c):
                     value = (z[m, j] - coefficients[0, j]) * coefficients[1, j] + coefficients[2, j] + added[m, j]
-                    y[m, j] = value if value > floor else floor
+                    y[m, j] = floor if floor > value else value
             else:
                 for j in range(c):
                     value = (z[m, j] - coefficients[0, j]) * coefficients[1, j] + coefficients[2, j]
-                    y[m, j] = value if value > floor else floor
+                    y[m, j] = floor if floor > value else value
 
 
 @njit(cache=True, parallel=True)
@@ -270,8 +289,12 @@ def _apply_coefficients(d, z, coefficients, dz):
 
 @njit(cache=True, parallel=True)
 def _normalize_pool(z, coefficients, y, best):
-    """Pass 2 with 2x2 max pooling: y, and the z of the first pixel of each window that has its maximum."""
+    """Pass 2 with 2x2 max pooling: y, and the z of the first pixel of each window that has its maximum.
+
+    A NaN in one z is one in its channel's mean, so in all its windows.
+    """
     n, h, w, c = y.shape
+    zero = z.dtype.type(0)
     for row in prange(n * h):
         image, i = row // h, row % h
         for q in range(w):
@@ -286,7 +309,7 @@ def _normalize_pool(z, coefficients, y, best):
                     highest = value if value > highest else highest
                 highest += coefficients[2, j]
                 best[image, i, q, j] = top
-                y[image, i, q, j] = highest if highest > 0 else z.dtype.type(0)
+                y[image, i, q, j] = zero if zero > highest else highest
 
 
 @njit(cache=True, parallel=True)

@@ -4,8 +4,9 @@
     weight' = weight * scale        bias' = beta - mean * scale        scale = gamma / sqrt(variance + eps)
 
 The running statistics are constants at inference, so a norm is one more linear map, and two linear maps are one. What
-is left of a layer, bias, shortcut, ReLU and pooling, is done on each block of 64 results while they are in the cache.
-For pooling, the pixels of a block are taken window by window: the four values of a window are then four rows in a row.
+is left of a layer, bias, shortcut, ReLU and pooling, is done on each block of results while they are in the cache:
+BLOCK pixels of the direct product, a tile of Winograd's. For pooling, the pixels of a block are taken window by window:
+the four values of a window are then four rows in a row.
 """
 
 from functools import cached_property
@@ -15,9 +16,19 @@ from numba import njit, prange
 
 from ..matrix_product import matrix_product
 from ..microkernel import columns_of, pack_panels
-from ..validation import check_array
+from ..validation import FLOATS, check_array
 from . import winograd
-from .convolution import BLOCK, _pack, grid, pad_images, pixel_offsets, product_block, tap_offsets
+from .convolution import (
+    BLOCK,
+    _pack,
+    check_window,
+    grid,
+    pad_images,
+    pair,
+    pixel_offsets,
+    product_block,
+    tap_offsets,
+)
 from .memory import empty
 from .winograd_inference import winograd_layer
 
@@ -27,7 +38,11 @@ def fold_batch_norm(params, state, *, eps=1e-5):
     what the state has beside the statistics of norms included.
 
     "stem/conv/weight" with "stem/norm/gamma", ... becomes "stem/conv/weight" and "stem/conv/bias".
+    Raises ValueError for values that are not finite: a ReLU can hide them from all that is computed with them.
     """
+    for section, values in (("params", params), ("state", state)):
+        for name, value in values.items():
+            check_array(value, f"{section}[{name!r}]", finite=True)
     folded = {name: value for name, value in {**params, **state}.items() if "norm" not in name}
     for name, weight in params.items():
         conv = name.removesuffix("/weight")
@@ -47,13 +62,16 @@ def norm_of(conv):
 class FusedConvolution:
     """relu(conv2d(x, weight, bias, stride, padding) + shortcut), then 2x2 max pooling; weights packed once.
 
-    With `activate` False there is no ReLU, with `pool` False no pooling. The convolution is Winograd's (`winograd.py`)
-    where that is the faster way.
+    With `activate` False there is no ReLU, with `pool` False no pooling; with pooling there is no shortcut. The
+    convolution is Winograd's (`winograd.py`) where that is the faster way. Shapes and dtypes as of `conv2d`; raises
+    ValueError for others, and for a shortcut with `pool`.
     """
 
     def __init__(self, weight, bias, *, stride=1, padding=0, activate=True, pool=False):
-        self.weight, self.bias = weight, np.ascontiguousarray(bias)
-        self.stride, self.padding, self.activate, self.pool = (stride, stride), (padding, padding), activate, pool
+        self.weight = check_array(weight, "weight", ndim=4, dtypes=FLOATS)
+        bias = check_array(bias, "bias", shape=self.weight.shape[3:], dtypes=(self.weight.dtype,))
+        self.bias, self.activate, self.pool = np.ascontiguousarray(bias), activate, pool
+        self.stride, self.padding = pair(stride, "stride", 1), pair(padding, "padding", 0)
         self.plans = {}  # shape of x -> what depends on it alone: for one small image, as much time as the arithmetic
 
     @cached_property
@@ -66,7 +84,10 @@ class FusedConvolution:
 
     def plan(self, shape):
         """Shapes of the convolution and of y for x of `shape`; offsets of the taps and windows, None for Winograd's."""
-        kh, kw, _, c_out = self.weight.shape
+        kh, kw, c_in, c_out = self.weight.shape
+        if len(shape) != 4 or shape[3] != c_in:
+            raise ValueError(f"x: expected shape (any, any, any, {c_in}), got {shape}")
+        check_window(shape, (kh, kw), self.padding)
         sizes = zip(shape[1:3], self.padding, (kh, kw), self.stride)
         h, w = out = tuple((size + 2 * p - k) // s + 1 for size, p, k, s in sizes)
         y_shape = (shape[0], h // 2, w // 2, c_out) if self.pool else (shape[0], h, w, c_out)
@@ -78,16 +99,26 @@ class FusedConvolution:
     def __call__(self, x, shortcut=None):
         if x.shape not in self.plans:
             self.plans[x.shape] = self.plan(x.shape)
+        if x.dtype != self.weight.dtype:
+            raise ValueError(f"x: expected dtype {self.weight.dtype}, got {x.dtype}")
         shape, y_shape, taps, where = self.plans[x.shape]
         y = empty(y_shape, x.dtype)
-        added = y[:0] if shortcut is None else np.ascontiguousarray(shortcut)
+        added = y[:0]
+        if shortcut is not None:
+            if self.pool:
+                raise ValueError(f"shortcut: expected none with pool, got shape {shortcut.shape}")
+            if shortcut.shape != y_shape or shortcut.dtype != x.dtype:
+                raise ValueError(
+                    f"shortcut: expected shape {y_shape}, {x.dtype}, got {shortcut.shape}, {shortcut.dtype}"
+                )
+            added = np.ascontiguousarray(shortcut)
         if taps is None:
             options = (self.bias, added, self.activate, self.pool)
             winograd_layer(x, self.padding, self.winograd_panels, shape, *options, y)
             return y
         padded, rows = pad_images(x, self.padding), y.reshape(-1, y_shape[3])
         if self.pool:
-            _product_pool(padded, where, taps, self.panels, self.bias, rows)
+            _product_pool(padded, where, taps, self.panels, self.bias, self.activate, rows)
         else:
             added = added.reshape(-1, y_shape[3])
             _product_relu(padded, where, taps, self.panels, self.bias, added, self.activate, rows)
@@ -96,7 +127,7 @@ class FusedConvolution:
 
 @njit(cache=True, parallel=True)
 def _product_relu(x, grid, taps, panels, bias, added, activate, y):
-    """y = X W + bias + added, then ReLU; added has the shape of y or no rows."""
+    """y = X W + bias + added, then ReLU; added has the shape of y or no rows. NaN stays NaN, as in `_normalize`."""
     total, c_out = y.shape
     floor = y.dtype.type(0 if activate else -np.inf)
     columns = panels.shape[2]
@@ -114,17 +145,22 @@ def _product_relu(x, grid, taps, panels, bias, added, activate, y):
             if added.shape[0] > 0:
                 for j in range(low, high):
                     value = y[m, j] + bias[j] + added[m, j]
-                    y[m, j] = value if value > floor else floor
+                    y[m, j] = floor if floor > value else value
             else:
                 for j in range(low, high):
                     value = y[m, j] + bias[j]
-                    y[m, j] = value if value > floor else floor
+                    y[m, j] = floor if floor > value else value
 
 
 @njit(cache=True, parallel=True)
-def _product_pool(x, grid, taps, panels, bias, y):
-    """y = the largest of every 2x2 window of relu(X W + bias); the grid is that of the pixels before pooling."""
+def _product_pool(x, grid, taps, panels, bias, activate, y):
+    """y = the largest of every 2x2 window of relu(X W + bias); the grid is that of the pixels before pooling.
+
+    Without `activate` there is no ReLU. A window of which all is NaN has NaN: that of a pixel which is NaN itself, if
+    the kernel is 3x3 with its padding.
+    """
     total, c_out = y.shape
+    floor = y.dtype.type(0 if activate else -np.inf)
     rows, width, start, image_step, row_step, column_step = grid
     windows = (rows // 2, width // 2, start, image_step, 2 * row_step, 2 * column_step)
     window_count = BLOCK // 4
@@ -144,20 +180,21 @@ def _product_pool(x, grid, taps, panels, bias, y):
         for i in range(count):
             for j in range(low * columns, min(c_out, high * columns)):
                 top = max(max(z[4 * i, j], z[4 * i + 1, j]), max(z[4 * i + 2, j], z[4 * i + 3, j])) + bias[j]
-                y[first + i, j] = top if top > 0 else y.dtype.type(0)
+                y[first + i, j] = floor if floor > top else top
 
 
 def cnn_embedder(folded):
     """embed(images) -> embeddings, for folded parameters of `refimpl.nn.cnn`; packs them once, for many calls."""
+    if "conv0/weight" not in folded or "head/weight" not in folded:
+        raise ValueError(f"folded: expected parameters of cnn_init, got {sorted(folded)[:4]} ...")
     weights = [folded[f"conv{i}/weight"] for i in range(sum(value.ndim == 4 for value in folded.values()))]
     layers = [FusedConvolution(w, folded[f"conv{i}/bias"], padding=1, pool=True) for i, w in enumerate(weights)]
-    head, bias = folded["head/weight"], folded["head/bias"]
-    panels = pack_panels(head, columns_of(head.dtype))
+    head, bias, panels = _head(folded, None, weights[0].dtype)
 
     def embed(images):
         """See `cnn_embedder`."""
         shape = (None, None, None, weights[0].shape[2])
-        x = check_array(images, "images", shape=shape, dtypes=(head.dtype,), min_rows=1)
+        x = check_array(images, "images", shape=shape, dtypes=(head.dtype,), finite=True, min_rows=1)
         for layer in layers:
             if min(x.shape[1:3]) < 2:
                 least = 2 ** len(layers)
@@ -189,8 +226,8 @@ def resnet_embedder(folded):
     for name, stride in residual_blocks(folded):
         shortcut = conv(f"{name}/shortcut", stride, 0, False) if f"{name}/shortcut/weight" in folded else lambda x: x
         blocks.append((conv(f"{name}/conv1", stride), conv(f"{name}/conv2"), shortcut))
-    head, bias, channels = folded["head/weight"], folded["head/bias"], folded["stem/conv/weight"].shape[2]
-    panels = pack_panels(head, columns_of(head.dtype))
+    channels, dtype = stem.weight.shape[2], stem.weight.dtype
+    head, bias, panels = _head(folded, (blocks[-1][1] if blocks else stem).weight.shape[3], dtype)
 
     def embed(images):
         x = stem(check_images(images, channels, head.dtype))
@@ -206,6 +243,13 @@ def resnet_inference(folded, images):
     return resnet_embedder(folded)(images)
 
 
+def _head(folded, features, dtype):
+    """Weight (features, d), bias (d,) and panels of the linear layer; features None: any number."""
+    head = check_array(folded["head/weight"], "head/weight", shape=(features, None), dtypes=(dtype,))
+    bias = check_array(folded["head/bias"], "head/bias", shape=head.shape[1:], dtypes=(dtype,))
+    return head, bias, pack_panels(head, columns_of(dtype))
+
+
 def residual_blocks(params):
     """(name, stride) of the blocks of a residual network, in order."""
     stage = 0
@@ -218,7 +262,8 @@ def residual_blocks(params):
 
 
 def check_images(images, channels, dtype):
-    images = check_array(images, "images", shape=(None, None, None, channels), dtypes=(dtype,), min_rows=1)
+    shape = (None, None, None, channels)
+    images = check_array(images, "images", shape=shape, dtypes=(dtype,), finite=True, min_rows=1)
     if min(images.shape[1:3]) < 8:
         raise ValueError(f"images: expected 8 x 8 pixels or more, got shape {images.shape}")
     return images

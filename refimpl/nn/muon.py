@@ -31,7 +31,7 @@ import numpy as np
 from ..matrix_product import matrix_product, symmetric_product
 from ..validation import FLOATS, check_array, check_integer, check_number
 from .memory import empty
-from .optimizers import _like, _pairs, adamw
+from .optimizers import _like, _pairs, _remembered, adamw
 
 COEFFICIENTS = 3.4445, -4.7750, 2.0315
 RMS = 0.2  # of a step at rate 1: about that of Adam's steps, so that the rate means the same to both
@@ -81,7 +81,7 @@ def muon(params, gradients, opt_state, *, learning_rate, momentum=0.95, weight_d
         if p.ndim < 2:
             vectors[name] = p, g
             continue
-        v = opt_state.get(f"velocity/{name}")
+        v = _remembered(opt_state, f"velocity/{name}", p)
         v = state[f"velocity/{name}"] = g.copy() if v is None else _multiply_add(momentum, v, g)
         step = orthogonalize(_multiply_add(momentum, v, g).reshape(-1, p.shape[-1]))
         step *= _like(-lr * RMS * max(step.shape) ** 0.5, p)

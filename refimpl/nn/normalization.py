@@ -18,6 +18,7 @@ upstream gradient of all ones has dx = 0 whatever x is, and proves nothing about
 import numpy as np
 
 from ..validation import FLOATS, check_array, check_integer, check_number
+from .convolution import sum_over
 
 
 def batch_norm(x, gamma, beta, running_mean, running_var, *, training, momentum=0.1, eps=1e-5):
@@ -46,7 +47,7 @@ def batch_norm(x, gamma, beta, running_mean, running_var, *, training, momentum=
     if training:
         if count < 2:
             raise ValueError(f"x: expected at least 2 values a channel in training, got shape {x.shape}")
-        mean, variance = x.mean(axes), x.var(axes)
+        mean, variance = _moments(x, axes)
         running_mean = ((1 - momentum) * running_mean + momentum * mean).astype(x.dtype)
         running_var = ((1 - momentum) * running_var + momentum * variance * count / (count - 1)).astype(x.dtype)
     else:
@@ -57,7 +58,7 @@ def batch_norm(x, gamma, beta, running_mean, running_var, *, training, momentum=
 
     def pullback(dy):
         dy = check_array(dy, "dy", shape=x.shape, dtypes=(x.dtype,))
-        dgamma, dbeta = (dy * xhat).sum(axes), dy.sum(axes)
+        dgamma, dbeta = sum_over(dy * xhat, axes), sum_over(dy, axes)
         if not training:  # the statistics are constants
             return dy * (gamma * inverse_std), dgamma, dbeta
         dx = (gamma * inverse_std) * (dy - dbeta / count - xhat * (dgamma / count))
@@ -102,7 +103,7 @@ def group_norm(x, gamma, beta, groups, *, eps=1e-5):
         raise ValueError(f"groups: expected a divisor of the {c} channels, got {groups} for x {x.shape}")
     grouped = x.reshape(n, -1, groups, c // groups)
     axes = (1, 3)
-    mean, variance = grouped.mean(axes, keepdims=True), grouped.var(axes, keepdims=True)
+    mean, variance = _moments(grouped, axes, keepdims=True)
     inverse_std = (1 / np.sqrt(variance + eps)).astype(x.dtype)
     xhat = (grouped - mean) * inverse_std
     y = gamma * xhat.reshape(x.shape) + beta
@@ -110,10 +111,19 @@ def group_norm(x, gamma, beta, groups, *, eps=1e-5):
     def pullback(dy):
         dy = check_array(dy, "dy", shape=x.shape, dtypes=(x.dtype,))
         others = tuple(range(x.ndim - 1))
-        dgamma, dbeta = (dy * xhat.reshape(x.shape)).sum(others), dy.sum(others)
+        dgamma, dbeta = sum_over(dy * xhat.reshape(x.shape), others), sum_over(dy, others)
         dxhat = (dy * gamma).reshape(grouped.shape)
-        along_xhat = (dxhat * xhat).mean(axes, keepdims=True)
-        dx = (dxhat - dxhat.mean(axes, keepdims=True) - xhat * along_xhat) * inverse_std
+        size = grouped.shape[1] * grouped.shape[3]
+        along_ones, along_xhat = (sum_over(a, axes, keepdims=True) / size for a in (dxhat, dxhat * xhat))
+        dx = (dxhat - along_ones - xhat * along_xhat) * inverse_std
         return dx.reshape(x.shape), dgamma, dbeta
 
     return y, pullback
+
+
+def _moments(x, axes, keepdims=False):
+    """Mean and variance of x over `axes`, summed in float64, in the dtype of x."""
+    mean = x.mean(axes, dtype=np.float64, keepdims=True)
+    variance = np.square(x - mean).mean(axes, keepdims=True)
+    mean, variance = mean.astype(x.dtype), variance.astype(x.dtype)
+    return (mean, variance) if keepdims else (mean.squeeze(axes), variance.squeeze(axes))

@@ -6,12 +6,15 @@ All are flat dicts of arrays; opt_state is {} at the start and holds what the ru
 "what/name-of-parameter". Nothing is written to, so an old state can be kept, and a checkpoint is a dict. The formulas
 below are for one parameter p with gradient g, at learning rate lr; weight decay wd adds wd * p to g ("L2", SGD, Adam,
 LARS, RMSProp, AdaGrad) or takes lr * wd * p from p ("decoupled", AdamW).
+
+All raise ValueError for parameters that are not float32 or float64, gradients of other names, shapes or dtypes or that
+are not finite, and a state of other shapes or dtypes than the parameters'.
 """
 
 import numpy as np
 from numba import njit, prange
 
-from ..validation import check_array, check_number
+from ..validation import FLOATS, check_array, check_integer, check_number
 from .memory import empty
 
 
@@ -27,7 +30,8 @@ def sgd(params, gradients, opt_state, *, learning_rate, momentum=0.0, nesterov=F
         raise ValueError("nesterov: expected a momentum above 0, got momentum 0")
     new, state = {}, {}
     for name, p, g in _pairs(params, gradients):
-        v = opt_state.get(f"velocity/{name}", np.empty(0, p.dtype))
+        v = _remembered(opt_state, f"velocity/{name}", p)
+        v = np.empty(0, p.dtype) if v is None else v
         new[name], velocity = empty(p.shape, p.dtype), empty(p.shape, p.dtype)
         rates = (_like(lr, p), _like(momentum, p), _like(decay, p))
         flat = (np.ascontiguousarray(a).reshape(-1) for a in (p, g, v))
@@ -71,8 +75,8 @@ def lars(params, gradients, opt_state, *, learning_rate, momentum=0.9, weight_de
 
         g' = g + wd p        ratio = trust |p| / (|g| + wd |p|)        v <- momentum v + ratio g';  p <- p - lr v
 
-    Biases and the parameters of norms (fewer than 2 dimensions) take plain steps: no decay, ratio 1; so does a weight
-    with |p| or |g| = 0. Source: You et al. 2017, arXiv:1708.03888; the exclusions are SimCLR's.
+    Biases and the parameters of norms (fewer than 2 dimensions) take plain steps: no decay, ratio 1. A weight with |p|
+    or |g| = 0 has ratio 1 too, but decays. Source: You et al. 2017, arXiv:1708.03888; the exclusions are SimCLR's.
     """
     decay = check_number(weight_decay, "weight_decay", minimum=0)
     trust = check_number(trust, "trust", above=0)
@@ -105,7 +109,8 @@ def _by_square(params, gradients, opt_state, keep, take, learning_rate, eps, wei
     new, state = {}, {}
     for name, p, g in _pairs(params, gradients):
         g = g + _like(decay, p) * p
-        s = _like(keep, p) * opt_state.get(f"square/{name}", np.zeros_like(p)) + _like(take, p) * g * g
+        s = _remembered(opt_state, f"square/{name}", p)
+        s = _like(keep, p) * (np.zeros_like(p) if s is None else s) + _like(take, p) * g * g
         state[f"square/{name}"] = s
         new[name] = p - _like(lr, p) * g / (np.sqrt(s) + _like(eps, p))
     return new, state
@@ -137,11 +142,11 @@ def _adam_step(params, gradients, opt_state, learning_rate, betas, eps, decouple
     lr = check_number(learning_rate, "learning_rate", minimum=0)
     b1, b2 = (check_number(b, "betas", minimum=0, below=1) for b in betas)
     eps = check_number(eps, "eps", above=0)
-    t = int(opt_state.get("step", 0)) + 1
+    t = check_integer(opt_state.get("step", 0), "opt_state['step']", minimum=0) + 1
     new, state = {}, {"step": np.int64(t)}
     for name, p, g in _pairs(params, gradients):
-        m = opt_state.get(f"mean/{name}", np.zeros_like(p))
-        s = opt_state.get(f"square/{name}", np.zeros_like(p))
+        m, s = (_remembered(opt_state, f"{what}/{name}", p) for what in ("mean", "square"))
+        m, s = (np.zeros_like(p) if value is None else value for value in (m, s))
         m = _like(b1, p) * m + _like(1 - b1, p) * g
         s = _like(b2, p) * s + _like(1 - b2, p) * g * g
         state[f"mean/{name}"], state[f"square/{name}"] = m, s
@@ -152,13 +157,19 @@ def _adam_step(params, gradients, opt_state, learning_rate, betas, eps, decouple
 
 
 def _pairs(params, gradients):
-    """(name, parameter, gradient), checked: same names, shapes and dtypes, all gradients finite."""
+    """(name, parameter, gradient), checked: same names, shapes and dtypes, float32 or float64, all gradients finite."""
     if set(params) != set(gradients):
         different = sorted(set(params) ^ set(gradients))
         raise ValueError(f"gradients: expected the names of params, got a difference in {different[:4]}")
     for name, p in params.items():
-        g = gradients[name]
+        p, g = check_array(p, f"params[{name!r}]", dtypes=FLOATS), gradients[name]
         yield name, p, check_array(g, f"gradients[{name!r}]", shape=p.shape, dtypes=(p.dtype,), finite=True)
+
+
+def _remembered(opt_state, name, p):
+    """What the state holds under `name`, checked to be of the shape and dtype of the parameter; None for nothing."""
+    value = opt_state.get(name)
+    return None if value is None else check_array(value, f"opt_state[{name!r}]", shape=p.shape, dtypes=(p.dtype,))
 
 
 def _like(number, array):

@@ -24,12 +24,14 @@ Beside his network: ReLU in place of GELU, pooling after the norm and not before
 
 import numpy as np
 
+from ..matrix_product import matrix_product
 from ..validation import FLOATS, check_array, check_integer
 from .convolution import conv2d
 from .inference import FusedConvolution
 from .layers import conv_layer, conv_pool_layer
 from .pooling import max_pool2d
 
+BLOCK = 256  # pictures whose patches are in memory at a time
 EPSILON = 5e-4  # of a variance, for pictures of unit variance: directions below it are noise, not to be blown up
 MOMENTUM = 0.4  # of a batch's statistics in the running ones: few steps, so they have to follow fast
 STATE = "whitening/weight"
@@ -44,9 +46,13 @@ def patch_whitening(images):
     images = check_array(images, "images", ndim=4, dtypes=FLOATS, finite=True, min_rows=1)
     if min(images.shape[1:3]) < 2:
         raise ValueError(f"images: expected 2 x 2 pixels or more, got shape {images.shape}")
-    c = images.shape[3]
-    patches = np.concatenate(_corners(images), axis=3).reshape(-1, 4 * c)
-    variances, directions = np.linalg.eigh(patches.T.astype(np.float64) @ patches / len(patches))
+    c, patches = images.shape[3], len(images) * (images.shape[1] - 1) * (images.shape[2] - 1)
+    moments = np.zeros((4 * c, 4 * c))
+    for first in range(0, len(images), BLOCK):  # so that no float64 copy of all patches stands in memory
+        corners = _corners(images[first : first + BLOCK].astype(np.float64))
+        block = np.concatenate(corners, axis=3).reshape(-1, 4 * c)
+        moments += matrix_product(block.T, block)
+    variances, directions = np.linalg.eigh(moments / patches)
     filters = directions / np.sqrt(np.maximum(variances, 0) + EPSILON)
     return np.concatenate([filters, -filters], axis=1).reshape(2, 2, c, 8 * c).astype(images.dtype)
 
@@ -109,7 +115,7 @@ def whitened_embedder(folded):
 def whitened_maps(folded):
     """maps(images) -> what the last stage gives, (n, h / 8, w / 8, d) for three stages, before any pooling over pixels.
 
-    Valid until the next call, which writes to the same memory. Arguments as of `whitened_embedder`.
+    Arguments as of `whitened_embedder`.
     """
     layers = _layers(folded, folded)
     convolutions = [
@@ -135,9 +141,8 @@ def _layers(params, state):
 
 def _whiten(filters, images, layers):
     """The network's fixed first layer: no gradient is ever asked of it."""
-    images = check_array(
-        images, "images", shape=(None, None, None, filters.shape[2]), dtypes=(filters.dtype,), min_rows=1
-    )
+    shape = (None, None, None, filters.shape[2])
+    images = check_array(images, "images", shape=shape, dtypes=(filters.dtype,), finite=True, min_rows=1)
     least = 2 ** (layers // 2) + 1
     if min(images.shape[1:3]) < least:
         raise ValueError(f"images: expected {least} x {least} pixels or more, got shape {images.shape}")

@@ -60,7 +60,7 @@ def _store(pixels, image, row, column, low, bias, added, floor, y):
                 value = pixels[u, v, j] + bias[low + j]
                 if added.shape[0] > 0:
                     value += added[image, row + u, column + v, low + j]
-                y[image, row + u, column + v, low + j] = value if value > floor else floor
+                y[image, row + u, column + v, low + j] = floor if floor > value else value  # a NaN stays one
 
 
 @njit(cache=True)
@@ -74,4 +74,4 @@ def _store_largest(pixels, image, row, column, low, bias, floor, y):
                 upper = max(pixels[2 * u, 2 * v, j], pixels[2 * u, 2 * v + 1, j])
                 lower = max(pixels[2 * u + 1, 2 * v, j], pixels[2 * u + 1, 2 * v + 1, j])
                 value = max(upper, lower) + bias[low + j]
-                y[image, row + u, column + v, low + j] = value if value > floor else floor
+                y[image, row + u, column + v, low + j] = floor if floor > value else value  # a NaN stays one

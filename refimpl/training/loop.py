@@ -49,7 +49,7 @@ def train(
     """Call `step` (see above) until the steps are taken or the minutes are planned out.
 
     sections      the first `run`
-    seed          of the generator that `step` draws from
+    seed          of the generator that `step` draws from, an integer in [0, 2^63)
     steps         how many; or
     minutes       a budget, turned into a number of steps by a rehearsal. Evaluations come on top
     about         {name: value}, plain values or functions, of what else makes this training what it is: settings of
@@ -62,8 +62,9 @@ def train(
     progress      called as progress(share of the training done, steps done, last loss) after each step
 
     Returns Run. Raises ValueError for wrong arguments or a checkpoint of another training, FloatingPointError if the
-    loss, or anything that `step` checks, stops being finite: the checkpoint is then the last good one.
+    loss, or anything that `step` or `evaluate` checks, stops being finite: the checkpoint is then the last good one.
     """
+    seed = check_integer(seed, "seed", minimum=0, maximum=2**63 - 1)  # what a checkpoint can hold
     if (steps is None) == (minutes is None):
         raise ValueError(f"steps, minutes: expected exactly one of them, got {steps} and {minutes}")
     steps = None if steps is None else check_integer(steps, "steps", minimum=1)
@@ -77,11 +78,11 @@ def train(
     start = saved = time.perf_counter()
     marks = {steps * (i + 1) // evaluations for i in range(evaluations)}
     while len(losses) < steps:
-        sections, loss = _finite_step(step, sections, rng, len(losses), steps)
+        sections, loss = _finite_step(step, sections, rng, len(losses), len(losses) / steps)
         losses.append(loss)
         done, now = len(losses), time.perf_counter()
         if evaluate is not None and done in marks:
-            scores.append((done, evaluate(sections)))
+            scores.append((done, _finite_score(evaluate, sections, done)))
         if checkpoint is not None and (done == steps or now - saved >= save_seconds):
             _save(checkpoint, sections, rng, losses, scores, (seed, about, steps, done, before + now - start))
             saved = now
@@ -91,11 +92,11 @@ def train(
     return Run(sections, np.array(losses, np.float32), scores, before + time.perf_counter() - start)
 
 
-def _finite_step(step, sections, rng, done, steps):
+def _finite_step(step, sections, rng, done, share):
     """What `step` gives. Numbers that are not finite are the caller's own in the first step, and divergence later:
     they show in the embeddings or the gradients as soon as in the loss."""
     try:
-        new, loss = step(sections, rng, done / steps)
+        new, loss = step(sections, rng, share)
     except NotFinite as error:
         if done == 0:
             raise
@@ -105,15 +106,23 @@ def _finite_step(step, sections, rng, done, steps):
     return new, loss
 
 
+def _finite_score(evaluate, sections, done):
+    """What `evaluate` gives. The loss of a step can be the last finite one: then its result shows here first."""
+    try:
+        return evaluate(sections)
+    except NotFinite as error:
+        raise FloatingPointError(f"after step {done - 1}: {error}; try a smaller learning_rate") from error
+
+
 def rehearse(sections, step, seed, minutes):
     """How many steps fit into the minutes, judged by some that are thrown away. The first compiles: it is not counted,
     but its time is gone."""
     rng, start = np.random.default_rng(seed), time.perf_counter()
-    sections, _ = step(sections, rng, 0.0)
+    sections, _ = _finite_step(step, sections, rng, 0, 0.0)
     first, taken = time.perf_counter(), 0
     while taken < 3 or time.perf_counter() - first < REHEARSAL * 60 * minutes:
-        sections, _ = step(sections, rng, 0.0)
         taken += 1
+        sections, _ = _finite_step(step, sections, rng, taken, 0.0)
     now = time.perf_counter()
     return max(1, int((60 * minutes - (now - start)) / ((now - first) / taken)))
 

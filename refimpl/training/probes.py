@@ -50,7 +50,7 @@ def pooled_features(params, state, images, mean, std, *, batch=500):
     parts = []
     for first in range(0, len(images), batch):
         x = images[first : first + batch].astype(np.float32) * scale - shift
-        parts.append(np.array(embed(x)))
+        parts.append(embed(x))
     return np.concatenate(parts)
 
 

@@ -56,7 +56,10 @@ def test_what_goes_in_comes_out(tmp_path):
     assert loaded["text"] == {"name": "résumé", "epoch": 3}
 
 
-@pytest.mark.parametrize("kind", [np.random.PCG64, np.random.Philox, np.random.SFC64, np.random.PCG64DXSM])
+KINDS = [np.random.MT19937, np.random.PCG64, np.random.PCG64DXSM, np.random.Philox, np.random.SFC64]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_generator_goes_on_where_it_was(tmp_path, kind):
     rng = np.random.Generator(kind(3))
     rng.integers(0, 10, 3, dtype=np.int32)
@@ -79,3 +82,23 @@ def test_other_archives_are_refused(tmp_path):
     np.savez(tmp_path / "y.npz", **{"params::a": np.array([{}], dtype=object)})
     with pytest.raises(ValueError, match="allow_pickle"):
         load_checkpoint(tmp_path / "y.npz")
+
+
+@pytest.mark.parametrize("kept", [0, 1, 100, 0.5, 0.99])
+def test_damaged_files_are_refused(tmp_path, kept):
+    path = tmp_path / "x.npz"
+    save_checkpoint(path, {"params": {"a": np.random.default_rng(0).random(1000)}}, np.random.default_rng(1))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(kept * len(whole)) if isinstance(kept, float) else kept])
+    with pytest.raises(ValueError, match="path: expected a checkpoint"):
+        load_checkpoint(path)
+
+
+def test_other_files_are_refused_and_missing_ones_missed(tmp_path):
+    np.save(tmp_path / "x.npy", np.ones(3))
+    np.savez(tmp_path / "y.npz", **{"::rng": np.array('{"bit_generator": "Dice"}')})
+    for name in ("x.npy", "y.npz"):
+        with pytest.raises(ValueError, match="path: expected a checkpoint"):
+            load_checkpoint(tmp_path / name)
+    with pytest.raises(FileNotFoundError):
+        load_checkpoint(tmp_path / "z.npz")

@@ -7,18 +7,22 @@ from hypothesis import strategies as st
 
 from refimpl.nn import (
     cnn,
+    cnn_embedder,
     cnn_init,
     cosine_schedule,
     embedding_size,
     fold_batch_norm,
     l2_normalize,
     resnet,
+    resnet_embedder,
     resnet_inference,
     resnet_init,
     sgd,
     whitened,
+    whitened_embedder,
     whitened_init,
 )
+from refimpl.validation import NotFinite
 
 from .gradients import assert_gradients
 
@@ -79,11 +83,62 @@ def test_folded_inference_is_inference(size):
     assert all(np.array_equal(unchanged[name], state[name]) for name in state)
 
 
-def test_inference_of_a_batch_is_that_of_its_images():
-    folded = fold_batch_norm(*resnet_init(widths=(8, 16), embedding=7, seed=3))
-    x = images(4, (10, 10), np.float32)
-    batch = resnet_inference(folded, x)
-    np.testing.assert_allclose(resnet_inference(folded, x[2:3])[0], batch[2], rtol=1e-5, atol=1e-6)
+@pytest.mark.parametrize("size", [(10, 10), (17, 9), (32, 32)])
+@pytest.mark.parametrize("kind", ["resnet", "cnn", "whitened"])
+def test_a_picture_alone_has_the_bits_it_has_in_a_batch(kind, size):
+    """Layers of 16 channels or more are Winograd's at 10 x 10, 9 x 17 or 3 x 3 pixels, direct at 5 x 5 and 2 x 2."""
+    x = images(70, size, np.float32)
+    if kind == "resnet":
+        embed = resnet_embedder(fold_batch_norm(*resnet_init(widths=(16, 24, 40), embedding=7, seed=3)))
+    elif kind == "cnn":
+        embed = cnn_embedder(fold_batch_norm(*cnn_init(widths=(16, 24, 40), embedding=7, size=size, seed=3)))
+    else:
+        embed = whitened_embedder(fold_batch_norm(*whitened_init(x, widths=(16, 24), seed=3)))
+    batch = embed(x)
+    for some in (slice(0, 1), slice(69, 70), slice(30, 32), slice(3, 50)):
+        np.testing.assert_array_equal(embed(x[some]), batch[some])
+
+
+def test_parameters_that_do_not_fit_each_other_are_refused():
+    """To go on would read memory behind the arrays."""
+    x = images(2, (8, 8), np.float32)
+    swapped = resnet_init(widths=(4, 8), seed=0)
+    swapped[0]["stage0/block0/conv1/weight"] = np.zeros((3, 3, 8, 4), np.float32)
+    without = resnet_init(widths=(4, 32), seed=0)
+    del without[0]["stage1/block0/shortcut/weight"]
+    for network, message in ((swapped, "expected shape"), (without, "shortcut")):
+        with pytest.raises(ValueError, match=message):
+            resnet(*network, x, training=True)
+        embed = resnet_embedder(fold_batch_norm(*network))
+        with pytest.raises(ValueError, match=message):
+            embed(x)
+
+
+@pytest.mark.parametrize("rows", [8, 32])
+def test_a_head_of_other_features_is_refused(rows):
+    folded = fold_batch_norm(*resnet_init(widths=(4, 16), embedding=5, seed=0))
+    with pytest.raises(ValueError, match=rf"head/weight: expected shape \(16, any\), got \({rows}, 5\)"):
+        resnet_embedder(folded | {"head/weight": np.zeros((rows, 5), np.float32)})
+    flat = fold_batch_norm(*cnn_init(widths=(4, 16), embedding=5, size=(4, 4), seed=0))
+    embed = cnn_embedder(flat | {"head/weight": np.zeros((rows, 5), np.float32)})
+    with pytest.raises(ValueError, match=f"images: expected pictures that leave {rows} features"):
+        embed(images(1, (4, 4), np.float32))
+    for make, parts in ((resnet_embedder, folded), (cnn_embedder, flat)):
+        with pytest.raises(ValueError, match=r"head/bias: expected shape \(5\)"):
+            make(parts | {"head/bias": np.zeros(1, np.float32)})
+        with pytest.raises(ValueError, match="head/weight: expected dtype float32"):
+            make(parts | {"head/weight": np.zeros((16, 5))})
+
+
+@pytest.mark.parametrize("name", ["params", "state"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_not_folded(name, bad):
+    parts = dict(zip(("params", "state"), resnet_init(**SMALL)))
+    for key, value in list(parts[name].items()):
+        changed = value.copy()
+        changed.flat[-1] = bad
+        with pytest.raises(NotFinite, match=f"{name}.*{key}.*: expected finite values, got {bad}"):
+            fold_batch_norm(**(parts | {name: parts[name] | {key: changed}}))
 
 
 def test_training_separates_two_kinds_of_pictures():
@@ -110,6 +165,7 @@ def test_training_separates_two_kinds_of_pictures():
         (np.zeros((2, 7, 8, 3), np.float32), "8 x 8 pixels or more"),
         (np.zeros((2, 8, 8, 4), np.float32), r"images: expected shape"),
         (np.zeros((2, 8, 8, 3), np.float64), "images: expected dtype float32"),
+        (np.full((2, 8, 8, 3), np.inf, np.float32), "images: expected finite values, got inf"),
     ],
 )
 def test_bad_images(x, message):
@@ -123,3 +179,6 @@ def test_bad_images(x, message):
 def test_parameters_of_something_else():
     with pytest.raises(ValueError, match="params: expected those of a residual network"):
         resnet({"layer0/weight": np.zeros((2, 2))}, {}, np.zeros((1, 8, 8, 3)), training=False)
+    for embedder in (resnet_embedder, cnn_embedder):
+        with pytest.raises(ValueError, match="folded: expected parameters of"):
+            embedder({"layer0/weight": np.zeros((2, 2))})

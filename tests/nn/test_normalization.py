@@ -30,7 +30,7 @@ def test_gradients_of_batch_norm(training, shape, seed):
     def function(x, gamma, beta):
         return batch_norm(x, gamma, beta, mean, variance, training=training, eps=1e-2)
 
-    assert max(gradient_check(function, (x, gamma, beta), seed=seed, elements=5)) < 1e-7
+    assert max(gradient_check(function, (x, gamma, beta), seed=seed, elements=5)) < 1e-6
 
 
 @given(shape=shapes, groups=st.integers(1, 3), seed=st.integers(0, 2**16))
@@ -44,8 +44,8 @@ def test_gradients_of_group_and_layer_norm(shape, groups, seed):
     def by_row(x, gamma, beta):
         return layer_norm(x, gamma, beta, eps=1e-2)
 
-    assert max(gradient_check(grouped, (x, gamma, beta), seed=seed, elements=5)) < 1e-7
-    assert max(gradient_check(by_row, (x, gamma, beta), seed=seed, elements=5)) < 1e-7
+    assert max(gradient_check(grouped, (x, gamma, beta), seed=seed, elements=5)) < 1e-6
+    assert max(gradient_check(by_row, (x, gamma, beta), seed=seed, elements=5)) < 1e-6
 
 
 @given(shape=shapes, seed=st.integers(0, 2**16))
@@ -72,6 +72,27 @@ def test_norms_ignore_scale_and_shift_of_their_input(shape, seed, scale, shift):
 
     for plain, moved in zip(norms(x), norms(scale * x + shift)):
         np.testing.assert_allclose(moved, plain, atol=1e-6)
+
+
+@pytest.mark.parametrize("value", [10.1, -3.3])
+def test_sums_over_many_pixels_do_not_drift(value):
+    """In float32, a running sum of 262,144 equal values is off in its third digit."""
+    x = np.full((256, 32, 32, 2), value, np.float32)
+    one, beta = np.ones(2, np.float32), np.array([0.5, -2], np.float32)
+    y, pullback, running = batch_norm(x, one, beta, 0 * one, one, training=True, momentum=1.0)
+    np.testing.assert_allclose(y, np.broadcast_to(beta, x.shape), rtol=0, atol=1e-3)
+    np.testing.assert_allclose(running[0], value, rtol=1e-6)
+    np.testing.assert_allclose(running[1], 0, atol=1e-6)
+    dx, dgamma, dbeta = pullback(x)
+    np.testing.assert_allclose(dbeta, value * 256 * 32 * 32, rtol=1e-6)
+    assert all(a.dtype == np.float32 for a in (y, *running, dx, dgamma, dbeta))
+    for norm in (lambda x: layer_norm(x, one, beta), lambda x: group_norm(x, one, beta, 2)):
+        dgamma, dbeta = norm(x)[1](x)[1:]
+        np.testing.assert_allclose(dbeta, value * 256 * 32 * 32, rtol=1e-6)
+        assert dgamma.dtype == dbeta.dtype == np.float32
+    y, _ = group_norm(x.reshape(1, -1, 2), one, beta, 2)
+    np.testing.assert_allclose(y, np.broadcast_to(beta, y.shape), rtol=0, atol=1e-3)
+    assert y.dtype == np.float32
 
 
 def test_inference_uses_and_keeps_the_running_statistics():

@@ -91,6 +91,53 @@ def test_bad_gradients(rule, gradients, message):
         optimizer(problem(), gradients, {}, learning_rate=0.1, **options)
 
 
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("dtype", ["int64", "float16", ">f8"])
+def test_parameters_of_other_dtypes_are_refused(rule, dtype):
+    """Integers would never move; byte-swapped floats have no kernels."""
+    optimizer, options = RULES[rule]
+    params = {name: p.astype(dtype) for name, p in problem().items()}
+    with pytest.raises(ValueError, match=r"params\['w'\]: expected dtype float32 or float64, got "):
+        optimizer(params, params, {}, learning_rate=0.1, **options)
+
+
+@pytest.mark.parametrize("rule", [rule for rule in RULES if rule != "sgd"])  # which remembers nothing
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda a: a[:1], r"opt_state\['{}'\]: expected shape"),
+        (lambda a: a.ravel()[:1], r"opt_state\['{}'\]: expected shape"),
+        (lambda a: np.concatenate([a, a]), r"opt_state\['{}'\]: expected shape"),
+        (lambda a: a.astype(np.float32), r"opt_state\['{}'\]: expected dtype float64, got float32"),
+    ],
+)
+def test_what_is_remembered_must_fit_the_parameters(rule, change, message):
+    optimizer, options = RULES[rule]
+    params = problem()
+    _, state = optimizer(params, params, {}, learning_rate=0.1, **options)
+    for name in state.keys() - {"step"}:
+        with pytest.raises(ValueError, match=message.format(name)):
+            optimizer(params, params, state | {name: change(state[name])}, learning_rate=0.1, **options)
+
+
+@pytest.mark.parametrize("rule", ["adam", "adamw", "muon"])
+def test_the_step_is_a_number_of_steps(rule):
+    optimizer, options = RULES[rule]
+    params = problem()
+    _, state = optimizer(params, params, {}, learning_rate=0.1, **options)
+    for step in (-1, 0.5):
+        with pytest.raises(ValueError, match=r"opt_state\['step'\]: expected an integer"):
+            optimizer(params, params, state | {"step": step}, learning_rate=0.1, **options)
+
+
+def test_lars_without_a_gradient_decays_at_ratio_1():
+    params = problem()
+    still = {name: np.zeros_like(p) for name, p in params.items()}
+    new, _ = nn.lars(params, still, {}, learning_rate=0.5, momentum=0.0, trust=0.01, weight_decay=0.1)
+    np.testing.assert_allclose(new["w"], 0.95 * params["w"])
+    np.testing.assert_array_equal(new["b"], params["b"])
+
+
 def test_bad_options():
     params = problem()
     for options in ({"learning_rate": -1}, {"learning_rate": 0.1, "momentum": 1.0}, {"learning_rate": np.nan}):

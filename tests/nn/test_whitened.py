@@ -6,7 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from refimpl.nn import conv2d, fold_batch_norm, patch_whitening, whitened, whitened_embedder, whitened_init
+from refimpl.nn import (
+    conv2d,
+    fold_batch_norm,
+    patch_whitening,
+    whitened,
+    whitened_embedder,
+    whitened_init,
+    whitened_maps,
+)
 from refimpl.nn.whitened import EPSILON
 
 from .gradients import assert_gradients
@@ -82,6 +90,15 @@ def test_folded_inference_is_inference(n, size):
     assert all(np.array_equal(unchanged[name], state[name]) for name in state)
 
 
+def test_maps_are_the_callers_own():
+    x = smooth(6, (9, 9), 3, 7).astype(np.float32)
+    maps = whitened_maps(fold_batch_norm(*whitened_init(x, widths=(64, 64), seed=0)))
+    first = maps(x)
+    kept = first.copy()
+    assert not np.shares_memory(maps(-x), first)
+    np.testing.assert_array_equal(first, kept)
+
+
 def test_training_moves_the_statistics_and_not_the_whitening():
     x = smooth(8, (9, 9), 3, 6).astype(np.float32)
     params, state = whitened_init(x, widths=(8, 8), seed=0)
@@ -99,6 +116,8 @@ def test_wrong_arguments():
             call(x[:, :4])
         with pytest.raises(ValueError, match="images: expected dtype float32"):
             call(x.astype(np.float64))
+        with pytest.raises(ValueError, match="images: expected finite values, got nan"):
+            call(x * np.float32(np.nan))
     for changes, message in (({"widths": ()}, "widths"), ({"widths": (0,)}, "widths")):
         with pytest.raises(ValueError, match=message):
             whitened_init(x, **{"seed": 0, **changes})

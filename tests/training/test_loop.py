@@ -215,3 +215,35 @@ def test_numbers_that_stop_being_finite_are_divergence(tmp_path):
         train(WALKER, breaks, seed=0, steps=8, checkpoint=tmp_path / "run.npz", save_seconds=0)
     assert isinstance(caught.value.__cause__, ValueError)
     assert load_checkpoint(tmp_path / "run.npz")[0]["loop"]["steps done"] == 4
+
+
+def test_numbers_that_are_not_finite_in_an_evaluation_are_divergence():
+    """A step can leave parameters that are not finite behind a finite loss; an evaluation sees them first."""
+
+    def evaluate(run):
+        check_array(run["walker"]["position"] * np.nan, "z", finite=True)
+
+    with pytest.raises(FloatingPointError, match="after step 1: z: expected finite") as caught:
+        train(WALKER, walk, seed=0, steps=8, evaluate=evaluate, evaluations=4)
+    assert isinstance(caught.value.__cause__, ValueError)
+
+
+@pytest.mark.parametrize("seed", [None, -1, 2**63, 0.5, [0, 1], "1"])
+def test_seeds_that_a_checkpoint_cannot_hold_are_refused_at_the_start(seed):
+    with pytest.raises(ValueError, match="seed: expected an integer"):
+        train(WALKER, lambda *a: pytest.fail("a step was taken"), seed=seed, steps=3)
+
+
+def test_the_largest_seed_is_saved_and_found(tmp_path):
+    first = train(WALKER, walk, seed=np.uint64(2**63 - 1), steps=2, checkpoint=tmp_path / "run.npz")
+    again = train(WALKER, walk, seed=2**63 - 1, steps=2, checkpoint=tmp_path / "run.npz")
+    np.testing.assert_array_equal(first.losses, again.losses)
+
+
+def test_a_rehearsal_can_diverge_too():
+    def breaks(run, rng, share):
+        check_array(run["walker"]["position"], "z", finite=True)
+        return {"walker": {"position": np.array(np.inf)}}, 1.0
+
+    with pytest.raises(FloatingPointError, match="at step 1: z: expected finite"):
+        train(WALKER, breaks, seed=0, minutes=1)
