@@ -6,8 +6,9 @@ it takes to trade recall for speed. To add an index of this library, add a line 
 
 from concurrent.futures import ThreadPoolExecutor
 
+from benchmarking import THREADS  # isort: skip
+
 import numpy as np
-from benchmarking import THREADS
 
 from refimpl.ann import (
     HammingIndex,

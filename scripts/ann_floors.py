@@ -18,10 +18,11 @@ import json
 from heapq import heappop, heappush
 from pathlib import Path
 
+from benchmarking import embeddings, seconds, write_record  # isort: skip
+
 import numpy as np
 from ann_pictures import leaves_within, walk
 from benchmark_ann import fastest
-from benchmarking import embeddings, seconds, write_record
 from command_line import Parser, one_line_errors
 from numba import njit, prange
 

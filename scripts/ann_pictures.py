@@ -5,8 +5,9 @@ Each `draw_NAME(axes, rng)` fills a row of matplotlib axes from made data and re
 
 from typing import NamedTuple
 
+from benchmarking import embeddings  # isort: skip
+
 import numpy as np
-from benchmarking import embeddings
 
 from refimpl.ann import (
     ExactIndex,

@@ -34,9 +34,10 @@ import time
 from functools import partial
 from pathlib import Path
 
+from benchmarking import Table, embeddings, has, medians, seconds, write_rows  # isort: skip
+
 import numpy as np
 from ann_contenders import OURS, PEERS, K, ours, with_lists
-from benchmarking import Table, embeddings, has, medians, seconds, write_rows
 from command_line import Parser, check_writable, one_line_errors
 
 from refimpl.ann import ExactIndex, HNSWIndex, IVFIndex, IVFPQIndex, kmeans, knn_recall

@@ -18,8 +18,9 @@ growth    time of a query against the number of vectors, 10,000 to 1,000,000: th
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from benchmarking import THREADS, Table, embeddings, has, medians, recall, true_neighbours, write_rows  # isort: skip
+
 import numpy as np
-from benchmarking import THREADS, Table, embeddings, has, medians, recall, true_neighbours, write_rows
 from command_line import Parser, check_writable
 
 from refimpl.ann import HammingIndex, KDTreeIndex, LSHIndex, RPForestIndex

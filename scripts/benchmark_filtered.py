@@ -16,9 +16,10 @@ IVF-Flat has the centroids of this library's. All calls of one filter are timed 
 
 from pathlib import Path
 
+from benchmarking import THREADS, embeddings, has, medians, write_record  # isort: skip
+
 import numpy as np
 from ann_contenders import EF, OURS, K, lists_for
-from benchmarking import THREADS, embeddings, has, medians, write_record
 from command_line import Parser, check_writable, one_line_errors
 
 from refimpl.ann import ExactIndex, knn_recall

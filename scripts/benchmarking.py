@@ -19,9 +19,17 @@ os.environ.setdefault("NUMBA_NUM_THREADS", str(THREADS))
 os.environ.setdefault("OMP_NUM_THREADS", str(THREADS))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+#: processor's flag: the kernels of OpenBLAS for it. The OpenBLAS in faiss's wheel is of 2021: it takes processors that
+#: it does not know for one without AVX ("Prescott"), and faiss's products then take three times as long
+KERNELS = {"avx512f": "SkylakeX", "avx2": "Haswell"}
+if Path("/proc/cpuinfo").exists():
+    flags = Path("/proc/cpuinfo").read_text().split()
+    for flag, kernels in KERNELS.items():
+        if flag in flags:
+            os.environ.setdefault("OPENBLAS_CORETYPE", kernels)
+
 import numba  # noqa: E402
 import numpy as np  # noqa: E402
-from numba.core.registry import cpu_target  # noqa: E402
 
 from refimpl.files import atomic_write  # noqa: E402
 
@@ -29,21 +37,6 @@ PACKAGES = (
     "numpy", "numba", "scipy", "pykdtree", "faiss-cpu", "scann", "scalable-vs", "hnswlib", "usearch", "pynndescent",
     "annoy", "scikit-learn",
 )  # fmt: skip
-
-
-def choose_blas_kernels():
-    """Tell every OpenBLAS that is loaded from here on which kernels this processor runs.
-
-    The one in faiss's wheel is of 2021: it takes processors that it does not know for one without AVX ("Prescott"),
-    and faiss's products then take three times as long.
-    """
-    _, _, features = cpu_target.target_context.codegen().magic_tuple()
-    for feature, name in (("+avx512f", "SkylakeX"), ("+avx2", "Haswell")):
-        if feature in features.split(","):
-            os.environ.setdefault("OPENBLAS_CORETYPE", name)
-
-
-choose_blas_kernels()
 
 
 def seconds(call):
@@ -147,8 +140,10 @@ def write_rows(path, rows, parts, order, **found):
     found  further entries; of None the one before stays
     """
     before = json.loads(path.read_text()) if path.exists() else {"rows": []}
-    kept = [row for row in before["rows"] if row["part"] in set(order) - set(parts)]
-    about = {row["part"]: before["parts"][row["part"]] for row in kept} | {name: about_this_run() for name in parts}
+    kept = [row for row in before["rows"] if row.get("part") in set(order) - set(parts)]
+    told = before.get("parts", {})  # files of before told it once for all parts
+    about = {row["part"]: told.get(row["part"], {k: before.get(k) for k in ("command", "environment")}) for row in kept}
+    about |= {name: about_this_run() for name in parts}
     record = {
         "parts": {name: about[name] for name in order if name in about},
         "rows": sorted(kept + rows, key=lambda row: list(order).index(row["part"])),

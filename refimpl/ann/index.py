@@ -94,7 +94,9 @@ def scan(vectors, ids, queries, k, metric="l2", largest_norm=0.0):
     """
     found, distances = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), np.inf, np.float32)
     if found.size:
-        errors = rounding_error(np.sqrt(squared_lengths(queries)), largest_norm, queries.shape[1])  # of inner products
+        errors = np.zeros(len(queries))  # of inner products; sums of squares know theirs
+        if metric == "ip":
+            errors = rounding_error(np.sqrt(squared_lengths(queries)), largest_norm, queries.shape[1])
         arguments = vectors, ids, queries, errors, METRICS.index(metric), found, distances
         in_threads(len(queries), _scan_rows, *arguments, at_least=2)
     return found
@@ -127,6 +129,13 @@ def measure_rows(vectors, rows, ids, queries, metric, k):
         len(queries), _measure, *arguments, at_least=64, room=lambda: (np.empty(m, np.int64), np.empty(m, np.float32))
     )
     return found, distances
+
+
+def lengthened(vectors, length):
+    """For "ip": vectors (n, d) with one coordinate more, which makes all of them so long."""
+    squares = (vectors.astype(np.float64) ** 2).sum(1)
+    last = np.sqrt(np.maximum(length**2 - squares, 0)).astype(np.float32)
+    return joined([vectors, last[:, None]], 1)
 
 
 class Index:
@@ -336,28 +345,23 @@ class Index:
             stored = np.concatenate([self._vectors[:, : self._dimension], stored])
             if regrown:  # by a tenth at least, so that vectors of ever larger norms cost O(log) builds too
                 self._largest_norm = max(float(norms.max()), 1.1 * self._largest_norm)
-            self._vectors = self._lengthened(stored)
+            self._vectors = lengthened(stored, self._largest_norm)
         else:
             self._vectors = joined([self._vectors, stored])
         self._ids = np.concatenate([self._ids, ids])
         self._live = np.concatenate([self._live, np.ones(len(ids), bool)])
         return regrown
 
-    def _lengthened(self, vectors):
-        """For "ip": vectors (n, d) with the coordinate that makes all of them M long."""
-        squares = (vectors.astype(np.float64) ** 2).sum(1)
-        last = np.sqrt(np.maximum(self._largest_norm**2 - squares, 0)).astype(np.float32)
-        return joined([vectors, last[:, None]], 1)
-
     def _rebuild(self, threads, progress):
         """Drops what was removed and builds the structure of the rest; after an interruption the index is unfitted."""
         if not self._live.all():
             self._vectors, self._ids = joined([self._vectors[self._live]]), self._ids[self._live]
             self._live = np.ones(len(self._ids), bool)
-            if self.metric == "ip":  # the longest may be gone
+            if self.metric == "ip":  # the longest may be gone; the tenth that `_append` gives for growth stays
                 kept = self._vectors[:, : self._dimension]
-                self._largest_norm = float(np.sqrt((kept.astype(np.float64) ** 2).sum(1).max(initial=0)))
-                self._vectors = self._lengthened(kept)
+                longest = float(np.sqrt((kept.astype(np.float64) ** 2).sum(1).max(initial=0)))
+                if 1.1 * longest < self._largest_norm:
+                    self._largest_norm, self._vectors = longest, lengthened(kept, longest)
         self._built, self._progress = len(self._ids), progress
         try:
             with thread_count(threads):

@@ -30,7 +30,7 @@ from .byte_shuffle import LANES, block_scores, lanes_up_to
 from .candidates import SUMS, measure, offer, squared_distance
 from .fast_scan import in_lanes, pack_codes
 from .gather import LINE, prefetch
-from .index import METRICS, Index, scan
+from .index import METRICS, Index
 from .ivf import choose_lists, coarse_centroids, list_scan_limit, listed_rows
 from .kmeans import assign, group_by_label
 from .panels import rounding_error
@@ -202,6 +202,21 @@ def _search(
             offer(distances[i], found[i], exact[c], ids[rows[c]])
 
 
+@kernel
+def _rank_groups(first, last, groups, queries, found, squared):
+    """Offer every group to the lists of the queries first to last - 1."""
+    for i in range(first, last):
+        for group in range(len(groups)):
+            offer(squared[i], found[i], squared_distance(queries[i], groups[group]), group)
+
+
+def nearest_groups(groups, queries, m):
+    """The m nearest groups of lists (n, m) by float32 squares, which is enough to say where to look first."""
+    found, squared = np.full((len(queries), m), -1, np.int64), np.full((len(queries), m), np.inf, np.float32)
+    in_threads(len(queries), _rank_groups, groups, queries, found, squared, at_least=2)
+    return found
+
+
 class RaBitQIndex(Index):
     """Approximate nearest neighbours by one bit a dimension, measuring exactly what an error bound lets through.
 
@@ -287,7 +302,7 @@ class RaBitQIndex(Index):
 
         def rank(some, m):
             of_groups = min(n_groups, n_groups // 2 + -(-2 * m * n_groups // n_lists))
-            groups = scan(self._groups, np.arange(n_groups), turned[some], of_groups)
+            groups = nearest_groups(self._groups, turned[some], of_groups)
             return search(
                 some, of_lists, self._groups, every, self._centroids, list_ids, "l2", groups, turned[some], m
             )[0]

@@ -84,7 +84,10 @@ def tune(index, queries, recall=0.95, k=10, *, truth=None, budgets=None, rounds=
     unknown = [name for name in budgets if name not in index._settings or name not in (*BUDGETS, "eps")]
     if unknown or not budgets:
         raise ValueError(f"budgets: expected search parameters of {type(index).__name__}, got {unknown or 'none'}")
+    budgets = {name: tuple(values) for name, values in budgets.items()}
     for name, values in budgets.items():
+        if not values:
+            raise ValueError(f"budgets: expected values to try for {name}, got none")
         for value in values:
             type(index)(**{**index._settings, name: value})  # which says what is wrong with a value
     if truth is None:

@@ -155,7 +155,7 @@ def impressions(log):
     """The `Impressions` of a log, in its order; an impression is clicked or not, however often.
 
     Raises ValueError if an image was shown twice on one page, or clicked on a page that did not show it; for positions
-    and types of interactions that there are not.
+    and types of interactions that there are not, and a log without any.
     """
     interactions, searches = check_log(log.interactions), log.searches
     page = check_rows(interactions.query, "log.interactions.query", len(searches.image))

@@ -18,7 +18,9 @@ does not depend on the clock, and neither does the result, once the number of st
 that `minutes` came to gives the same bits.
 """
 
+import functools
 import json
+import os
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -156,10 +158,18 @@ def _save(path, sections, rng, losses, scores, plan):
 
 
 def _text(about):
-    """`about` as JSON; of functions the names."""
+    """`about` as JSON; of functions the names, of partial ones with what they are given."""
 
     def plain(value):
-        return value.item() if isinstance(value, np.generic) else getattr(value, "__name__", type(value).__name__)
+        if isinstance(value, (np.generic, np.ndarray)):
+            return value.tolist()
+        if isinstance(value, functools.partial):
+            return [value.func, value.args, value.keywords]
+        if isinstance(value, os.PathLike):
+            return os.fspath(value)
+        if not hasattr(value, "__name__"):
+            raise ValueError(f"about: expected plain values and functions, got {value!r}")
+        return value.__name__
 
     return json.dumps(about, sort_keys=True, default=plain)
 
@@ -169,7 +179,7 @@ def _resume(path, sections, seed, about, steps):
     found, rng = load_checkpoint(path)
     loop = found.pop("loop", {})
     if rng is None or not set(PLAN) <= set(loop):
-        raise ValueError(f"checkpoint: expected one of a training, got {path}")
+        raise ValueError(f"checkpoint: expected one of a training, with all of {', '.join(PLAN)}, got {path}")
     if loop["seed"] != seed or steps not in (None, loop["steps planned"]):
         raise ValueError(
             f"checkpoint: expected seed {seed} and {steps or 'any number of'} steps, "

@@ -114,7 +114,7 @@ def moco(
     embedding = embedding_size(params)
     hidden = embedding if hidden is None else check_integer(hidden, "hidden", minimum=1)
     head = mlp_init((embedding, *[hidden] * hidden_layers, projection), seed=seed) if head is None else head
-    width = len(head[f"layer{len(head) // 2 - 1}/bias"])
+    width = mlp(head, np.zeros((1, embedding), np.float32))[0].shape[1]
     keys = np.random.default_rng([seed, 1]).standard_normal((queue, width)).astype(np.float32)
 
     def step(run, rng, share):

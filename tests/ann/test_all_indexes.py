@@ -303,7 +303,11 @@ def test_removal_compacts_and_growing_norms_do_not_rebuild_each_time(kind):
     for norm in np.linspace(10, 30, 40):
         index.add(np.array([[norm, 0, 0]], np.float32))
     assert len(builds) <= 13  # 1.1^12 > 3
-    assert index.search([[1, 0, 0]], 1).ids[0, 0] == 4039
+    for i, norm in enumerate(np.linspace(30, 31, 40)):  # nor while others go
+        index.remove([4000 + i])
+        index.add(np.array([[norm, 0, 0]], np.float32))
+    assert len(builds) <= 15
+    assert index.search([[1, 0, 0]], 1).ids[0, 0] == 4079
 
 
 @pytest.mark.parametrize("kind", KINDS)

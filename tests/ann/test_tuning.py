@@ -88,6 +88,7 @@ def test_a_given_truth_is_used():
     [({"recall": 1.5}, "recall"), ({"recall": 0}, "recall"), ({"k": 0}, "k"), ({"rounds": 0}, "rounds"),
      ({"budgets": {"leaves": (1,)}}, "budgets"), ({"budgets": {}}, "budgets"),
      ({"budgets": {"probes": (0,)}}, "probes"), ({"budgets": {"lists": (5,)}}, "budgets"),
+     ({"budgets": {"probes": iter(())}}, "budgets"),
      ({"queries": normal(0, 8, 0)}, "queries"), ({"truth": np.zeros((3, 10), np.int64)}, "truth")],
 )  # fmt: skip
 def test_bad_arguments_are_named(change, name):

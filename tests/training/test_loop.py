@@ -1,5 +1,7 @@
 """The loop: budgets, resuming to the same bits, scores, and what becomes of a loss that is not finite."""
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -150,6 +152,19 @@ def test_checkpoints_of_another_training_are_refused(tmp_path):
         train({"walker": {"position": np.zeros(2)}}, walk, seed=0, steps=3, checkpoint=path)
     with pytest.raises(ValueError, match="exactly one"):
         train(WALKER, walk, seed=0)
+
+
+def test_what_a_training_is_about_tells_arrays_and_partial_functions_apart(tmp_path):
+    def about(momentum, size):
+        return {"rule": functools.partial(muon, momentum=momentum), "mean": np.arange(size), "folder": tmp_path}
+
+    train(WALKER, walk, seed=0, steps=3, checkpoint=tmp_path / "run.npz", about=about(0.9, 3))
+    train(WALKER, walk, seed=0, steps=3, checkpoint=tmp_path / "run.npz", about=about(0.9, 3))
+    for other, name in ((about(0.8, 3), "rule"), (about(0.9, 4), "mean")):
+        with pytest.raises(ValueError, match=f"training with {name}"):
+            train(WALKER, walk, seed=0, steps=3, checkpoint=tmp_path / "run.npz", about=other)
+    with pytest.raises(ValueError, match="^about: expected"):
+        train(WALKER, walk, seed=0, steps=3, about={"rule": object()})
 
 
 def test_checkpoints_of_a_training_about_something_else_are_refused(tmp_path):
