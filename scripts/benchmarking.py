@@ -25,8 +25,9 @@ KERNELS = {"avx512f": "SkylakeX", "avx2": "Haswell"}
 if Path("/proc/cpuinfo").exists():
     flags = Path("/proc/cpuinfo").read_text().split()
     for flag, kernels in KERNELS.items():
-        if flag in flags:
-            os.environ.setdefault("OPENBLAS_CORETYPE", kernels)
+        if flag in flags:  # whatever the environment says: peers get what this library takes
+            os.environ["OPENBLAS_CORETYPE"] = kernels
+            break
 
 import numba  # noqa: E402
 import numpy as np  # noqa: E402
