@@ -13,9 +13,9 @@ pictures by 10,000 others; the penalty of the probe is chosen on training pictur
 end. A random encoder of the same widths stands beside.
 
 Budget: a view of 17 pixels costs SimCLR 0.52 GFLOP (87 million multiply-adds, three products, two operations each),
-MoCo, whose network is narrower, 0.31. At 510 GFLOP/s, which Winograd's products reach on a machine of 250, Muon included, 94
-minutes are 5.7 million of SimCLR's views: 29 passes over the 50,000 with four of each; on a machine of 130, 8. The
-judgements on the way come on top, some 10 seconds each, and that at the end, three minutes an encoder.
+MoCo, whose network is narrower, 0.31. At 510 GFLOP/s, which Winograd's products reach on a machine of 250, Muon
+included, 94 minutes are 5.7 million of SimCLR's views: 29 passes over the 50,000 with four of each; on a machine of
+130, 8. The judgements on the way come on top, some 10 seconds each, and that at the end, three minutes an encoder.
 MoCo's ablations train a narrower network (13 million) on two views, one phase, so that five minutes are some 800 steps:
 in much fewer, a momentum of 0.999 leaves the keys' encoder where it started.
 """
