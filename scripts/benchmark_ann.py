@@ -34,7 +34,7 @@ import time
 from functools import partial
 from pathlib import Path
 
-from benchmarking import Table, embeddings, has, medians, seconds, write_rows  # isort: skip
+from benchmarking import Table, embeddings, has, medians, rows_before, seconds, write_rows  # isort: skip
 
 import numpy as np
 from ann_contenders import OURS, PEERS, K, ours, with_lists
@@ -308,6 +308,8 @@ def main():
         if path is not None:
             check_writable(parser, name, path)
     with one_line_errors(parser):
+        rows_before(options.json)
+    with one_line_errors(parser):
         vectors, queries = read_vectors(options.data) if options.data else embeddings(200_000, 2000, 0)
     truth = ExactIndex().fit(vectors).search(queries, 10).ids
     if options.peers and not (has("faiss") and has("sklearn")):
@@ -320,10 +322,10 @@ def main():
         benchmarks[name](table, options.peers, options.repeats, vectors, queries, truth)
         for row in table.rows[start:]:
             row["part"] = name
+    if options.json:  # first: what is drawn can be drawn again
+        write_rows(options.json, table.rows, chosen, BENCHMARKS, contenders=table.contenders)
     if options.plot and table.contenders:
         plot_curves(table.contenders, options.plot)
-    if options.json:
-        write_rows(options.json, table.rows, chosen, BENCHMARKS, contenders=table.contenders)
 
 
 if __name__ == "__main__":

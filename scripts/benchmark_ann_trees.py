@@ -18,10 +18,20 @@ growth    time of a query against the number of vectors, 10,000 to 1,000,000: th
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from benchmarking import THREADS, Table, embeddings, has, medians, recall, true_neighbours, write_rows  # isort: skip
+from benchmarking import (  # isort: skip
+    THREADS,
+    Table,
+    embeddings,
+    has,
+    medians,
+    recall,
+    rows_before,
+    true_neighbours,
+    write_rows,
+)
 
 import numpy as np
-from command_line import Parser, check_writable
+from command_line import Parser, check_writable, one_line_errors
 
 from refimpl.ann import HammingIndex, KDTreeIndex, LSHIndex, RPForestIndex
 from refimpl.ann.bits import pack_lanes
@@ -228,6 +238,8 @@ def main():
     parser.at_least(options, repeats=1)
     if options.json is not None:
         check_writable(parser, "--json", options.json)
+        with one_line_errors(parser):
+            rows_before(options.json)
     missing = [name for name in ("scipy", "pykdtree", "faiss", "annoy") if not has(name)]
     if options.peers and missing:
         print("not installed, skipped:", ", ".join(missing))

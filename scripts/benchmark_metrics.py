@@ -16,6 +16,7 @@ import importlib.util
 import json
 import os
 import platform
+import shlex
 import statistics
 import subprocess
 import sys
@@ -263,9 +264,8 @@ def environment(case_size, repeats):
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             versions[name] = None
-    arguments = ["PATH" if os.sep in argument else argument for argument in sys.argv[1:]]
     return {
-        "command": " ".join(["python scripts/benchmark_metrics.py", *arguments]),
+        "command": shlex.join(["python", *sys.argv]),
         "processor": processor(),
         "cores": os.cpu_count(),
         "threads": int(os.environ["NUMBA_NUM_THREADS"]),

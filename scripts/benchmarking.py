@@ -134,13 +134,26 @@ def write_record(path, found):
         file.write(json.dumps({**about_this_run(), **found}, indent=1).encode() + b"\n")
 
 
+def rows_before(path):
+    """The record at `path`, without rows if there is none yet. Raises ValueError if the file holds something else."""
+    if path is None or not path.exists():
+        return {"rows": []}
+    try:
+        record = json.loads(path.read_text())
+        if all("part" in row for row in record["rows"]):
+            return record
+    except (ValueError, LookupError, TypeError):
+        pass
+    raise ValueError(f"--json {path}: the file that is there is no record of this script")
+
+
 def write_rows(path, rows, parts, order, **found):
     """Write the rows of these `parts`; those of others in the file stay, with what it says of how they came about.
 
     rows   each with "part"; order: all parts, as the rows are sorted
     found  further entries; of None the one before stays
     """
-    before = json.loads(path.read_text()) if path.exists() else {"rows": []}
+    before = rows_before(path)
     kept = [row for row in before["rows"] if row.get("part") in set(order) - set(parts)]
     told = before.get("parts", {})  # files of before told it once for all parts
     about = {row["part"]: told.get(row["part"], {k: before.get(k) for k in ("command", "environment")}) for row in kept}

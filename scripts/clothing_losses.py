@@ -18,7 +18,7 @@ import numpy as np
 from arithmetic import training_cost
 from command_line import Stages, one_line_errors
 from random_encoder import settled
-from results import about, arguments, checkpoint, parse, record, save_figure, step_printer
+from results import about, arguments, checkpoint, parse, record, record_of_a_part, save_figure, step_printer
 from retrieval import MEASURES, means, measure, rank
 
 from refimpl.data import clothing
@@ -303,10 +303,15 @@ def main():
     parser.add_argument("--steps", type=int, default=600, help="of each training (default 600)")
     parser.add_argument("--batch", type=int, default=100, help="pictures in a batch, 20 or more (default 100)")
     parser.add_argument("--seeds", type=int, default=3, help="from --seed on (default 3)")
-    parser.add_argument("--losses", nargs="+", choices=CONTENDERS, default=list(CONTENDERS), metavar="NAME")
+    parser.add_argument(
+        "--losses", nargs="+", choices=CONTENDERS, default=list(CONTENDERS), metavar="NAME",
+        help="some of them; the record is then clothing_losses_some.json",
+    )  # fmt: skip
     args = parse(parser, steps=1, seeds=1)
     if args.batch < 2 * CLASSES or args.batch % (2 * CLASSES):
         parser.error(f"--batch: expected a multiple of {2 * CLASSES}, got {args.batch}")
+    if set(args.losses) < set(CONTENDERS):
+        record_of_a_part(parser, args, "clothing_losses_some")
     stages = Stages()
     with one_line_errors(parser):
         with stages.stage("pictures", "pic") as progress:

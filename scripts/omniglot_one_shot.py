@@ -20,7 +20,7 @@ Cost: 0.2 GFLOP a drawing and step (33 million multiply-adds forwards, three pro
 import numpy as np
 from arithmetic import training_cost
 from command_line import Stages, one_line_errors
-from results import about, arguments, checkpoint, figure, parse, record, smoothed, step_printer
+from results import about, arguments, checkpoint, figure, parse, record, record_of_a_part, smoothed, step_printer
 from scipy.spatial.distance import cdist
 
 from refimpl.data import omniglot, omniglot_runs
@@ -151,7 +151,8 @@ def train_and_test(args, which, runs, stages):
     with stages.stage(f"training on {which[11:]}", "step") as progress:
         trained = supervised_contrastive(
             drawer(*turned_and_mirrored(ink(images), labels)), params, state, encoder=cnn, minutes=args.minutes,
-            temperature=0.05, learning_rate=3e-3, projection=128, seed=args.seed, about={**about(args), "set": which},
+            temperature=0.05, learning_rate=3e-3, projection=128, seed=args.seed,
+            about={**about(args), "set": which, "views": {**STRONG, "classes": CLASSES, "drawings": DRAWINGS}},
             checkpoint=checkpoint(args, f"{which}{'-validate' * args.validate}"), progress=step_printer(progress),
         )  # fmt: skip
     embed = cnn_embedder(fold_batch_norm(trained.params, trained.state))
@@ -170,8 +171,13 @@ def train_and_test(args, which, runs, stages):
 def main():
     parser = arguments(__doc__, "omniglot_one_shot", 20)
     parser.add_argument("--validate", action="store_true", help="judge on the other set instead of the test")
-    parser.add_argument("--sets", nargs="+", choices=OMNIGLOT_SETS, default=OMNIGLOT_SETS)
+    parser.add_argument(
+        "--sets", nargs="+", choices=OMNIGLOT_SETS, default=OMNIGLOT_SETS,
+        help="one of them; the record is then omniglot_one_shot_SET.json",
+    )  # fmt: skip
     args = parse(parser)
+    if set(args.sets) < set(OMNIGLOT_SETS):
+        record_of_a_part(parser, args, f"omniglot_one_shot_{args.sets[0]}")
     stages, results, lines = Stages(), {}, {}
     with one_line_errors(parser):
         runs = () if args.validate else omniglot_runs(size=STORED)

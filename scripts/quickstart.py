@@ -78,6 +78,8 @@ CHARACTERS = Settings(56, 32, (32, 64, 128), 256, 2e-3, 0.2, {
 SETTINGS = {  # of what --data names; a folder or zip is PHOTOGRAPHS
     "synthetic": CATALOGUE, "clothing": PHOTOGRAPHS, "cifar10": SMALL_PHOTOGRAPHS, "omniglot": CHARACTERS,
 }  # fmt: skip
+# what a user's folder may call its splits
+TRAINING, TESTS = ("train", "training"), ("test", "testing", "val", "valid", "validation", "dev", "eval")
 MOST_SEARCHED = 5000  # of a larger test split so many are drawn: to rank raw pixels for mAP is what takes long
 MOST_QUERIES = 1000  # of those searched
 
@@ -85,7 +87,6 @@ MOST_QUERIES = 1000  # of those searched
 def synthetic(items, views, seed, progress):
     """The rendered catalogue. A quarter of the items is held out: the encoder never sees them in training."""
     catalogue = data.render_catalogue(items, views, size=CATALOGUE.stored, seed=seed, progress=progress)
-    # Held-out items in whole rounds of the families, so that each has relatives among them.
     held_out = np.random.default_rng([seed, 1]).permutation(items)[: max(2, items // 4)]
     test = np.flatnonzero(np.isin(catalogue.item, held_out))
     train = np.setdiff1d(np.arange(len(catalogue.item)), test)
@@ -104,10 +105,10 @@ def synthetic(items, views, seed, progress):
     )
 
 
-def labelled(title, train, test, seed):
+def labelled(title, train, test, seed, notes=()):
     """Photographs with class labels: the labels grade the results and are not used in training."""
     # Once each: both lists name what lies outside the layout, or all if both are parts of one.
-    notes = [f"skipped {name}: {reason}" for name, reason in dict.fromkeys((*train.skipped, *test.skipped))]
+    notes = [*notes, *(f"skipped {name}: {reason}" for name, reason in dict.fromkeys((*train.skipped, *test.skipped)))]
     if len(test.labels) > MOST_SEARCHED:
         title += f" (drawn from {len(test.labels):,})"
         notes.append(f"{MOST_SEARCHED:,} of the {len(test.labels):,} test pictures are searched")
@@ -129,10 +130,10 @@ def labelled(title, train, test, seed):
 
 def folder(path, settings, seed, progress):
     """A folder or zip of the user: its own test split, or a fifth of every class held out, at least two pictures."""
-    try:
-        train = data.load_folder(path, split="train", size=settings.stored, mode="letterbox", progress=progress)
-        test = data.load_folder(path, split="test", size=settings.stored, mode="letterbox", progress=progress)
-    except ValueError:  # no such splits
+    train, test = (first_split(path, names, settings, progress) for names in (TRAINING, TESTS))
+    notes = []
+    if train is None or test is None:
+        notes.append("no splits called train and test, or val: a part of every class is held out")
         whole = data.load_folder(path, size=settings.stored, mode="letterbox", progress=progress)
         largest = np.bincount(whole.labels).max()  # a query needs a second picture of its class among those searched
         kept, held_out = data.split_by_class(whole.labels, min(0.5, max(0.2, 2 / largest)), seed)
@@ -141,7 +142,17 @@ def folder(path, settings, seed, progress):
         raise ValueError(f"--data {path}: expected at least two pictures to train on and two to search")
     if np.bincount(test.labels).max() < 2:
         raise ValueError(f"--data {path}: expected two pictures or more of a class among those that are searched")
-    return labelled(Path(path).resolve().name, train, test, seed)
+    return labelled(Path(path).resolve().name, train, test, seed, notes)
+
+
+def first_split(path, names, settings, progress):
+    """The pictures of the first split of one of these names; None if there is none."""
+    for name in names:
+        try:
+            return data.load_folder(path, split=name, size=settings.stored, mode="letterbox", progress=progress)
+        except ValueError:  # no such split, or not one readable picture in it
+            continue
+    return None
 
 
 def of_new_alphabets(train, test):

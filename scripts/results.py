@@ -43,6 +43,8 @@ def parse(parser, **least):
     check_writable(parser, "--json", args.json)
     if args.checkpoint is not None:
         check_writable(parser, "--checkpoint", args.checkpoint / "checkpoint.npz")
+    if getattr(args, "pictures", None) is not None:
+        record_of_a_part(parser, args, args.json.stem)
     return args
 
 
@@ -57,12 +59,15 @@ def about(args):
 
 
 def record_of_a_part(parser, args, name):
-    """Let the record of a run with fewer things go to NAME.json, so that it does not replace that of the whole.
+    """Let the record of a run with fewer things go to NAME.json, so that it does not replace that of the whole; with
+    --pictures to NAME_of_so_many_pictures.json.
 
     A path that was given is kept, even if it is the default one.
     """
     if args.json is parser.get_default("json"):
-        args.json = args.json.with_name(f"{name}.json")
+        few = getattr(args, "pictures", None)
+        args.json = args.json.with_name(f"{name}{'' if few is None else f'_of_{few}_pictures'}.json")
+        parser.set_defaults(json=args.json)  # what is called after this adds to it
 
 
 def record(args, results):

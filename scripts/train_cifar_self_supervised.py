@@ -8,9 +8,10 @@
 The encoder (`refimpl.nn.whitened`, the network of the supervised script) learns from views of 17 x 17 pixels, 0.27 of
 the arithmetic of 32 x 32. It is judged on whole pictures of JUDGED x JUDGED pixels: a view shows 60% of a picture on
 average, so in a whole one of 32 everything is larger than the encoder has learnt (Touvron et al. 2019,
-arXiv:1906.06423), and the poolings 24, 12, 6, 3 leave out no border. Accuracy on the way is that of 2,000 training
-pictures by 10,000 others; the penalty of the probe is chosen on training pictures. The test split is read once, at the
-end. A random encoder of the same widths stands beside.
+arXiv:1906.06423), and the poolings 24, 12, 6, 3 leave out no border. Another probe reads the features of a picture at
+both BESIDE sizes, side by side. Accuracy on the way is that of 2,000 training pictures by 10,000 others; the penalties
+of the probes are chosen on training pictures. The test split is read once, at the end. A random encoder of the same
+widths stands beside.
 
 Budget: a view of 17 pixels costs SimCLR 0.52 GFLOP (87 million multiply-adds, three products, two operations each),
 MoCo, whose network is narrower, 0.31. At 510 GFLOP/s, which Winograd's products reach on a machine of 250, Muon
@@ -42,6 +43,7 @@ PHASES = {  # side of the views in pixels, share of the minutes, peak of the lea
     "moco": ((17, 1, 4e-3),),
 }
 JUDGED = 25  # side of a whole picture in pixels, when it is judged
+BESIDE = (25, 32)  # the same, of the probe that reads two sizes
 RULES = {"adamw": adamw, "muon": muon}
 DECAYS = {"adamw": 1e-4, "muon": 1.0}  # Muon's steps do not shrink with the gradient: without decay the weights grow
 HEAD = {"hidden": 1024, "projection": 128}
@@ -78,9 +80,9 @@ def view_drawer(images, mean, std, batch, views, size, jitter):
     return draw_views
 
 
-def whole(images):
-    """Pictures as they are judged, (n, JUDGED, JUDGED, 3) uint8."""
-    return np.stack([resize(image, JUDGED) for image in images])
+def whole(images, size=JUDGED):
+    """Pictures as they are judged, (n, size, size, 3) uint8."""
+    return np.stack([resize(image, size) for image in images])
 
 
 def neighbours_on_the_way(images, labels, mean, std):
@@ -96,25 +98,37 @@ def neighbours_on_the_way(images, labels, mean, std):
 
 
 def judge(params, state, train, test, mean, std):
-    """{measure: value} on the test split.
+    """{measure: value} on the test split."""
+    features = {}  # {size: features of the pictures and of their mirror images, of train and of test}
+    for size in {JUDGED, *BESIDE}:
+        features[size] = [
+            [pooled_features(params, state, x, mean, std) for x in (images, images[:, :, ::-1])]
+            for images in (whole(train[0], size), whole(test[0], size))
+        ]
+    known, queries = features[JUDGED][0][0], features[JUDGED][1][0]
+    scores = {"kNN": float(np.mean(knn_predict(known, train[1], queries) == test[1]))}
+    for name, sizes in {"linear": (JUDGED,), f"linear, {BESIDE[0]} and {BESIDE[1]} pixels": BESIDE}.items():
+        parts = [
+            [np.concatenate([features[size][split][mirror] for size in sizes], axis=1) for mirror in (0, 1)]
+            for split in (0, 1)
+        ]
+        scores |= {f"{name}{more}": value for more, value in probe_scores(*parts, train[1], test[1]).items()}
+    return scores
 
-    The probe is fitted to the features of the training pictures and of their mirror images; its penalty is chosen
-    without the latter, since the mirror image of a picture that is held out would tell.
+
+def probe_scores(train, test, labels, truth):
+    """{measure: value} of a probe on features of pictures and of their mirror images, two arrays of each split.
+
+    It is fitted to both; its penalty is chosen without the latter, since the mirror image of a picture that is held out
+    would tell.
     """
-    (features, others), (queries, other_queries) = (
-        [pooled_features(params, state, x, mean, std) for x in (images, images[:, :, ::-1])]
-        for images in (whole(train[0]), whole(test[0]))
-    )
-    chosen = linear_probe(features, train[1])
-    probe = linear_probe(np.concatenate([features, others]), np.tile(train[1], 2), penalties=[chosen.penalty])
+    chosen = linear_probe(train[0], labels)
+    probe = linear_probe(np.concatenate(train), np.tile(labels, 2), penalties=[chosen.penalty])
     return {
-        "linear": float(np.mean(probe_predict(probe, queries) == test[1])),
-        "linear, mean with the mirror image": float(
-            np.mean(probe_predict(probe, (queries + other_queries) / 2) == test[1])
-        ),
-        "kNN": float(np.mean(knn_predict(features, train[1], queries) == test[1])),
-        "penalty": probe.penalty,
-        "linear, validation": chosen.validation,
+        "": float(np.mean(probe_predict(probe, test[0]) == truth)),
+        ", mean with the mirror image": float(np.mean(probe_predict(probe, (test[0] + test[1]) / 2) == truth)),
+        ", validation": chosen.validation,
+        ", penalty": probe.penalty,
     }
 
 
@@ -166,7 +180,10 @@ def plans(args):
 
 def main():
     parser = arguments(__doc__, "train_cifar_self_supervised", 97)
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
+    parser.add_argument(
+        "--methods", nargs="+", choices=METHODS, default=METHODS,
+        help="one of them; the record is then train_cifar_METHOD.json",
+    )  # fmt: skip
     parser.add_argument(
         "--ablations", choices=ABLATIONS, metavar="KIND",
         help="variants of moco or of rules at a small budget instead, no test split; the record is then "
@@ -176,6 +193,8 @@ def main():
     args = parse(parser, pictures=2)
     if args.ablations:
         record_of_a_part(parser, args, f"train_cifar_{args.ablations}_ablations")
+    elif set(args.methods) < set(METHODS):
+        record_of_a_part(parser, args, f"train_cifar_{args.methods[0]}")
     stages, results, lines = Stages(), {}, {}
     with one_line_errors(parser):
         with stages.stage("pictures", "pic") as progress:

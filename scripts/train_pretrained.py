@@ -121,6 +121,12 @@ def tests(args):
     }
 
 
+def drawn_from(chosen):
+    """{name: value} of what a batch and its loss are, for the checkpoint."""
+    batches = {f"views of {name}": {"pairs": source.batch, **source.views} for name, source in chosen.items()}
+    return {"pixels": VIEW, "temperature": TEMPERATURE, **batches}
+
+
 def pair_drawer(chosen, mean, std):
     """draw(rng): of each source (2 b, VIEW, VIEW, 3) views, the second half showing what the first shows, and kinds."""
     members = {}
@@ -225,7 +231,7 @@ def main():
         help="leave cifar10, clothing or catalogue out; the record is then train_pretrained_without_SOURCE.json",
     )  # fmt: skip
     parser.add_argument("--weights", type=Path, help="write the encoder here")
-    args = parse(parser, steps=1, items=32, pictures=2)
+    args = parse(parser, steps=1, items=32, pictures=10)
     if args.without:
         record_of_a_part(parser, args, f"train_pretrained_without_{args.without}")
     if args.weights is not None:
@@ -252,7 +258,8 @@ def main():
         with stages.stage("training", "step") as progress:
             run = train(
                 {"params": params, "state": state, **heads}, make_step(draw, args.steps), seed=args.seed,
-                steps=args.steps, about=about(args), evaluate=evaluate, evaluations=4, progress=step_printer(progress),
+                steps=args.steps, about={**about(args), **drawn_from(chosen)}, evaluate=evaluate, evaluations=4,
+                progress=step_printer(progress),
                 checkpoint=checkpoint(args, f"pretrained{'-without-' * bool(args.without)}{args.without or ''}"),
             )  # fmt: skip
         with stages.stage("judging", "set") as progress:

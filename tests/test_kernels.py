@@ -1,5 +1,6 @@
-"""A range shared out among threads: all of it, once, in few enough pieces."""
+"""A range shared out among threads: all of it, once, in few enough pieces. And what compiling one does."""
 
+import gc
 import threading
 import time
 
@@ -8,7 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numba import njit
 from numba.core.errors import NumbaError
+from numba.extending import overload
 
 from refimpl.ann.index import thread_count
 from refimpl.kernels import in_threads, kernel
@@ -46,6 +49,50 @@ def test_a_kernel_that_would_make_an_array_does_not_compile():
 
     with pytest.raises(NumbaError, match="empty"):
         doubled(3)
+
+
+def watched(module, body):
+    """(a kernel as if of that module, a list): compiling it appends whether Python's collector was on meanwhile."""
+    seen = []
+
+    def outer(n):
+        return body(n)
+
+    outer.__module__ = module
+    outer = njit(outer)
+
+    @overload(body)
+    def typed(n):
+        seen.append(gc.isenabled())
+        return body
+
+    return outer, seen
+
+
+@pytest.mark.parametrize("on", [True, False])
+@pytest.mark.parametrize("module, rests", [("refimpl.ann.some", True), ("refimplicit", False), ("someone.else", False)])
+def test_the_collector_rests_while_a_kernel_of_ours_compiles(module, rests, on):
+    outer, seen = watched(module, lambda n: 2 * n)
+    was = gc.isenabled()
+    try:
+        gc.enable() if on else gc.disable()
+        assert outer(3) == 6
+        assert gc.isenabled() == on
+    finally:
+        gc.enable() if was else gc.disable()
+    assert seen and all(now == (on and not rests) for now in seen)
+
+
+def test_a_kernel_that_fails_to_compile_leaves_the_collector_on():
+    @kernel
+    def wrong(n):
+        return n.nothing_like_this
+
+    wrong.py_func.__module__ = "refimpl.wrong"
+    assert gc.isenabled()
+    with pytest.raises(NumbaError, match="nothing_like_this"):
+        wrong(3)
+    assert gc.isenabled()
 
 
 @pytest.mark.skipif(MOST < 2, reason="there is one thread")

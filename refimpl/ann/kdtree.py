@@ -72,7 +72,10 @@ class KDTreeIndex(Index):
 
     def _nearest(self, queries, k, open_rows):
         *arguments, options = self._arguments(queries, open_rows)
-        options.update(eps=self.eps, max_leaves=self.max_leaves)
+        budget = self.max_leaves
+        if budget is not None:  # as many open rows as without a filter
+            budget = -(-budget * self._built // max(1, int(np.count_nonzero(open_rows[: self._built]))))
+        options.update(eps=self.eps, max_leaves=budget)
         return search_tree(*arguments, k, **options)
 
     def range_search(self, queries, radius, *, allow=None, threads=None):

@@ -2,9 +2,10 @@
 
 The cut: the midpoint of the points' bounding box (sliding midpoint, Maneewongvatana and Mount 1999), which makes fat
 cells. The box is that of the points, not of the cell, so both sides get a point and no cut is wasted on empty space.
-Points that crowd together geometrically would make a deep tree of it: beyond depth 2 log2 n + 8 it is at the median,
-so that a build takes O(n log n) whatever the data. Points that coincide are never cut: they share a leaf of any
-size.
+Points that crowd together geometrically would make a deep tree of it: beyond depth 2 log2 n + 8 it is at the median.
+Where no axis can halve the points, as of one-hot vectors, that takes them off one by one: beyond twice that depth the
+rest is a leaf, so that a build takes O(n log n) whatever the data. Points that coincide are never cut: they share a
+leaf of any size.
 
 Layout in memory. Nodes are in preorder: the left child of node i is node i + 1.
 
@@ -140,7 +141,8 @@ def _grow(first, last, points, words, branches, depth_limit, leaf_size, axis, li
             deepest = max(deepest, depth)
             if parent >= 0:
                 link[parent] = node - root
-            j, low, high = (0, 0.0, 0.0) if end - start <= leaf_size else _widest(points, start, end)
+            is_leaf = end - start <= leaf_size or depth >= 2 * depth_limit
+            j, low, high = (0, 0.0, 0.0) if is_leaf else _widest(points, start, end)
             if low == high:
                 axis[node] = start - end
                 link[node] = start
@@ -207,7 +209,8 @@ def build_tree(points, *, leaf_size=LANES):
     planes, top = np.empty((4 * n, 2)), 2 * n
 
     def room():
-        return np.empty((4 * depth_limit, 4), np.int64), np.empty(n, points.dtype)
+        # of every level one child waits at most, and both of the last
+        return np.empty((2 * depth_limit + 1, 4), np.int64), np.empty(n, points.dtype)
 
     share, grown = max(leaf_size, n // (4 * get_num_threads())), np.empty((1, 2), np.int64)
     _grow(0, 1, own, words, np.array([[0, n, 0, top]]), depth_limit, share, axis, link, planes, grown, room())

@@ -280,6 +280,19 @@ def test_recall_is_kept_under_a_filter(kind, scans):
         assert recall(along >= np.quantile(along, 1 - share)) > unfiltered - 0.03
 
 
+def test_a_kd_trees_budget_of_leaves_grows_under_a_filter():
+    data = near_a_plane(20100, 5)
+    vectors, queries = data[:20000], data[20000:]
+    rng, full = np.random.default_rng(6), distances_by_definition(vectors, queries, "l2")
+    index, recalls = KDTreeIndex(metric="l2", max_leaves=30).fit(vectors), {}
+    for share in (1.0, 0.5, 0.1, 0.01):
+        mask = rng.random(20000) < share
+        rows = np.flatnonzero(mask)
+        truth = rows[np.argsort(full[:, rows], 1)[:, :10]]
+        recalls[share] = recall_of_sets(index.search(queries, 10, allow=mask).ids, truth).mean()
+    assert 0.6 < recalls[1.0] < 0.99 and min(recalls.values()) > recalls[1.0] - 0.03, recalls
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_removing_a_whole_neighbourhood_never_shortens_an_answer(kind):
     """The worst removal there is: all that a query would look at first."""

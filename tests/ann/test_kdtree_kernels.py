@@ -200,6 +200,18 @@ def test_the_tree_stays_shallow_and_complete_on_data_that_defeat_midpoints(kind)
     np.testing.assert_array_equal(ids, expected_ids)
 
 
+@pytest.mark.parametrize("n", [1, 17, 100, 150, 400, 1000])
+def test_the_tree_stays_shallow_where_no_axis_halves_the_points(n):
+    """One-hot vectors: a cut of any axis takes one point off."""
+    points = np.eye(n)[np.random.default_rng(0).permutation(n)]
+    tree, lane_ids, opening = planted(points)
+    assert tree.depth <= 2 * (2 * n.bit_length() + 8) and np.array_equal(np.sort(tree.rows[tree.rows >= 0]), range(n))
+    ids, distances = search_tree(tree, lane_ids, opening, points[:5], 3)
+    expected_ids, expected = nearest_by_sort(points, points[:5], 3)
+    np.testing.assert_array_equal(distances, expected)
+    np.testing.assert_array_equal(ids, expected_ids)
+
+
 @settings(max_examples=10)
 @given(st.integers(0, 2**32), st.integers(500, 3000))
 def test_branches_and_batches_change_nothing(seed, n):

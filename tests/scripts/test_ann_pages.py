@@ -170,6 +170,38 @@ def test_rows_of_other_parts_keep_what_is_known_of_them(script, tmp_path):
     assert after["parts"]["first"]["environment"]["cpu"] != "another"
 
 
+@pytest.mark.parametrize("content", ["", "junk", "[1]", '{"results": 3}', '{"rows": 3}', '{"rows": [{"work": "a"}]}'])
+@pytest.mark.parametrize("name", ["benchmark_ann", "benchmark_ann_trees"])
+def test_a_file_that_is_no_record_is_told_before_the_work(script, tmp_path, monkeypatch, capsys, name, content):
+    path = tmp_path / "a.json"
+    path.write_text(content)
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", "--json", str(path)])
+    with pytest.raises(SystemExit) as ended:
+        script(name).main()
+    assert ended.value.code == 2 and "is no record of this script" in capsys.readouterr().err
+    assert path.read_text() == content
+
+
+def test_rows_are_written_even_if_they_cannot_be_drawn(script, tmp_path, monkeypatch):
+    module, written = script("benchmark_ann"), tmp_path / "a.json"
+    monkeypatch.setattr(module, "embeddings", lambda n, queries, seed: (np.eye(20, 4, dtype=np.float32),) * 2)
+
+    def benchmark(table, *_, skip=()):
+        table.rows.append({"work": "nothing", "ours": 1.0, "unit": "s", "peer": None, "theirs": None, "ratio": None})
+        table.contenders = [{"name": "a", "ours": True, "points": []}]
+
+    def cannot(*_):
+        raise ValueError("no such format")
+
+    monkeypatch.setattr(module, "benchmark_best", benchmark)
+    monkeypatch.setattr(module, "plot_curves", cannot)
+    arguments = ["--only", "best", "--json", str(written), "--plot", str(tmp_path / "a.txt")]
+    monkeypatch.setattr(sys, "argv", ["benchmark_ann.py", *arguments])
+    with pytest.raises(ValueError, match="no such format"):
+        module.main()
+    assert [row["work"] for row in json.loads(written.read_text())["rows"]] == ["nothing"]
+
+
 def test_the_number_of_threads_is_set_before_the_libraries_are_loaded():
     """Numba and the BLAS libraries read it when they are imported, and never again."""
     scripts = [path.stem for path in SCRIPTS.glob("*.py") if "benchmarking import" in path.read_text()]

@@ -107,7 +107,8 @@ def test_the_packages_encoder_is_trained_written_and_judged(run, tmp_path, capsy
 def test_a_source_left_out_is_not_trained_on(run):
     small = {"WIDTHS": (8,), "EMBEDDING": 8, "PROJECTION": 8, "QUERIES": 20}
     arguments = ["--steps", 2, "--items", 32, "--pictures", 30, "--without", "clothing"]
-    found = run("train_pretrained", *arguments, default="docs/results/train_pretrained_without_clothing.json", **small)
+    place = "docs/results/train_pretrained_without_clothing_of_30_pictures.json"
+    found = run("train_pretrained", *arguments, default=place, **small)
     assert set(found["sources"]) == {"cifar10", "catalogue"} and "clothing" in found["retrieval"]
 
 
@@ -182,8 +183,8 @@ def test_gradients_of_what_the_losses_do_with_a_batch(script):
 
 
 def test_the_books_claims(run, script, tmp_path, monkeypatch):
-    monkeypatch.setattr(script("claim_focal"), "MOST", 300)
-    monkeypatch.setattr(script("claim_focal"), "TEST_RARE", 40)
+    monkeypatch.setattr(script("claim_focal"), "TRAIN_RARE", 5)
+    monkeypatch.setattr(script("claim_focal"), "TEST_RARE", 8)
     monkeypatch.setattr(script("claim_distances"), "DIMENSIONS", (4, 32))
     arguments = ["--steps", 2, "--items", 32, "--seeds", 2, "--checkpoint", tmp_path]
     found = run("book_claims", *arguments)
@@ -212,10 +213,18 @@ def test_a_checkpoint_of_another_shop_is_refused(run, tmp_path, capsys, claim):
 
 
 def test_the_record_of_some_claims_does_not_replace_that_of_all(run, script, monkeypatch):
-    monkeypatch.setattr(script("claim_focal"), "MOST", 300)
+    monkeypatch.setattr(script("claim_focal"), "TRAIN_RARE", 5)
     arguments = ["--claims", "focal", "--steps", 1, "--seeds", 1]
     found = run("book_claims", *arguments, default="docs/results/book_claims_focal.json")
     assert "focal" in found and "distances" not in found
+
+
+def test_both_sets_of_the_claim_on_focal_loss_are_as_imbalanced_as_they_are_called(script):
+    module = script("claim_focal")
+    for imbalance in module.IMBALANCES:
+        for rare in (module.TRAIN_RARE, module.TEST_RARE):
+            x, target = module.points(imbalance, rare, np.random.default_rng(0))
+            assert len(x) == len(target) and np.bincount(target).tolist() == [imbalance * rare, rare]
 
 
 def test_the_verdict_on_negatives_follows_the_numbers(script):
@@ -334,7 +343,8 @@ def test_cifar_self_supervised(run, tmp_path, capsys):
     found = run("train_cifar_self_supervised", *arguments, WIDTHS=widths, BATCHES=batches, PHASES=phases)
     assert {"random encoder 8-16", "random encoder 8-12", "simclr", "moco"} <= set(found)
     assert all(0 <= found[name]["linear"] <= 1 and 0 <= found[name]["kNN"] <= 1 for name in ("simclr", "moco"))
-    assert 0 <= found["simclr"]["linear, mean with the mirror image"] <= 1
+    for name in ("linear", "linear, 25 and 32 pixels"):
+        assert 0 <= found["simclr"][f"{name}, mean with the mirror image"] <= 1
     for name, (pictures, views) in batches.items():
         assert found[name]["widths"] == list(widths[name])
         phases, of_a_step = found[name]["phases"], {"simclr": pictures * views, "moco": 2 * pictures}[name]
@@ -356,7 +366,7 @@ def test_cifar_ablations(run, script, kind):
     few = {kind: dict(list(variants.items())[::3]) for kind, variants in module.ABLATIONS.items()}
     small = {"WIDTHS": {"simclr": (8, 16)}, "NARROW": (8, 16), "SMALL_BATCH": (16, 2), "BATCHES": {"simclr": (16, 3)}}
     arguments = ["--ablations", kind, "--minutes", 0.001, "--pictures", 60]
-    place = f"docs/results/train_cifar_{kind}_ablations.json"
+    place = f"docs/results/train_cifar_{kind}_ablations_of_60_pictures.json"
     found = run("train_cifar_self_supervised", *arguments, default=place, ABLATIONS=few, **small)
     assert set(found) >= {*few[kind], "random encoder 8-16"}
     for name in few[kind]:
@@ -376,13 +386,31 @@ def test_views_of_the_same_pictures_differ(script):
     assert np.corrcoef(first.mean((1, 2, 3)), second.mean((1, 2, 3)))[0, 1] > 0.5  # row i shows the same picture
 
 
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(n=st.integers(1, 5), side=st.integers(1, 6), more=st.integers(0, 4), seed=st.integers(0, 2**32 - 1))
+def test_a_square_of_each_picture_is_hidden(script, n, side, more, seed):
+    rng = np.random.default_rng(seed)
+    x = rng.uniform(1, 2, (n, side + more, side + more, 3))
+    corners = rng.integers(0, more + 1, (2, n))
+    hidden = x.copy()
+    script("train_cifar_supervised").hide_squares(hidden, corners, side)
+    for picture, found, top, left in zip(x, hidden, *corners):
+        assert np.all(found[top : top + side, left : left + side] == 0)
+        found[top : top + side, left : left + side] = picture[top : top + side, left : left + side]
+        np.testing.assert_array_equal(found, picture)
+
+
 def test_cifar_supervised(run, tmp_path, capsys):
     arguments = ["--minutes", 0.001, "--checkpoint", tmp_path]
     found = run("train_cifar_supervised", *arguments, "--pictures", 60, WIDTHS=(8, 16), BATCH=16)
     assert 0 <= found["accuracy"] <= 1 and found["split"] == "test" and found["training"]["training FLOP"] > 0
-    with pytest.raises(SystemExit):
-        run("train_cifar_supervised", *arguments, "--pictures", 50, WIDTHS=(8, 16), BATCH=16)
-    assert "training with pictures 50, got 60" in capsys.readouterr().err
+    for changed, constants, words in (
+        (50, {}, "training with pictures 50, got 60"),
+        (60, {"CUTOUT": 4}, "training with cutout 4, got 8"),
+    ):
+        with pytest.raises(SystemExit):
+            run("train_cifar_supervised", *arguments, "--pictures", changed, WIDTHS=(8, 16), BATCH=16, **constants)
+        assert words in capsys.readouterr().err
 
 
 def test_cifar_as_vectors(script, data, tmp_path, monkeypatch):
@@ -401,6 +429,48 @@ def test_cifar_as_vectors(script, data, tmp_path, monkeypatch):
     np.testing.assert_allclose(np.linalg.norm(found[3], axis=1), 1, rtol=1e-5)
     views = found[3].reshape(3, n, -1)
     assert all(np.abs(views[i] - views[j]).max(axis=1).min() > 1e-3 for i, j in ((0, 1), (0, 2), (1, 2)))
+
+
+@pytest.mark.parametrize(
+    "name, given, place",
+    [
+        ("clothing_losses", ["--losses", "SupCon", "n-pair"], "clothing_losses_some"),
+        ("omniglot_one_shot", ["--sets", "background_small2"], "omniglot_one_shot_background_small2"),
+        ("train_cifar_self_supervised", ["--methods", "simclr"], "train_cifar_simclr"),
+        ("train_cifar_supervised", ["--pictures", 100], "train_cifar_supervised_of_100_pictures"),
+        (
+            "train_cifar_self_supervised",
+            ["--methods", "moco", "--pictures", 7],
+            "train_cifar_moco_of_7_pictures",
+        ),
+        ("train_pretrained", ["--without", "cifar10"], "train_pretrained_without_cifar10"),
+        ("train_cifar_self_supervised", ["--methods", "moco", "simclr"], "train_cifar_self_supervised"),
+        ("omniglot_one_shot", [], "omniglot_one_shot"),
+    ],
+)
+def test_the_record_of_a_part_does_not_replace_that_of_the_whole(script, tmp_path, monkeypatch, name, given, place):
+    module, found = script(name), []
+    monkeypatch.chdir(tmp_path)
+
+    class Understood(Exception):
+        pass
+
+    def stop(parser):
+        raise Understood
+
+    def watch(parser, args, *rest):
+        record_of_a_part(parser, args, *rest)
+        found.append(args.json)
+
+    record_of_a_part = script("results").record_of_a_part
+    monkeypatch.setattr(script("results"), "record_of_a_part", watch)
+    if hasattr(module, "record_of_a_part"):
+        monkeypatch.setattr(module, "record_of_a_part", watch)
+    monkeypatch.setattr(module, "one_line_errors", stop)
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, given)])
+    with pytest.raises(Understood):
+        module.main()
+    assert [path.stem for path in found[-1:]] == ([place] if place != name else [])
 
 
 def test_omniglot_one_shot(run, tmp_path):
@@ -597,10 +667,30 @@ def test_quickstart_names_what_it_skips_once(script, tmp_path, splits):
     (tmp_path / f"{splits}cats" / "words.txt").write_bytes(b"words")
     module = script("quickstart")
     found = module.load(str(tmp_path), module.PHOTOGRAPHS, 0, 0, 0, lambda *_: None)
-    assert sorted(note.split(": ")[0] for note in found.notes) == [
+    assert sorted(note.split(": ")[0] for note in found.notes if note.startswith("skipped")) == [
         f"skipped {splits}cats/broken.png",
         f"skipped {splits}cats/words.txt",
     ]
+
+
+@pytest.mark.parametrize(
+    "splits, trained_on, searched",
+    [(("train", "val"), "train", "val"), (("training", "test", "val"), "training", "test"), (("a", "val"), None, None)],
+)
+def test_quickstart_takes_the_splits_of_a_folder_and_says_so_if_there_are_none(
+    script, tmp_path, splits, trained_on, searched
+):
+    shade = {split: 40 * (number + 1) for number, split in enumerate(splits)}
+    for split in splits:
+        for i in range(10):
+            save(tmp_path / split / "cats" / f"{i}.png", np.full((8, 8, 3), shade[split], np.uint8))
+    module = script("quickstart")
+    found = module.load(str(tmp_path), module.PHOTOGRAPHS, 0, 0, 0, lambda *_: None)
+    shades = [set(np.unique(images)) for images in (found.train, found.test)]
+    if trained_on is None:
+        assert shades == [set(shade.values())] * 2 and "no splits called train and test" in found.notes[0]
+    else:
+        assert shades == [{shade[trained_on]}, {shade[searched]}] and not found.notes
 
 
 @pytest.mark.parametrize("size", [24, 32, 17])
