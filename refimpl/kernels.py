@@ -14,11 +14,13 @@ the arithmetic.
 """
 
 import functools
+import gc
 import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numba
 from numba import njit
+from numba.core import event
 
 #: for what Python calls. Numba would also compile a version for C, which takes a tenth of the time and is never used
 kernel = njit(cache=True, nogil=True, no_cfunc_wrapper=True, _nrt=False)
@@ -28,6 +30,39 @@ inner = njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=Fa
 
 #: for what one other kernel calls: becomes a part of its text, and is compiled once with it instead of twice
 inlined = njit(cache=True, inline="always", no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
+
+
+class _NoCollections(event.Listener):
+    """Python's garbage collector rests while a kernel of ours is compiled.
+
+    Numba builds hundreds of thousands of small objects that are needed to the end. The collector looks through them at
+    every few hundred new ones, which takes an eighth of a first call. Numba compiles in one thread at a time.
+    """
+
+    def __init__(self):
+        self.depth, self.rested = 0, False
+
+    def on_start(self, started):
+        if _is_ours(started):
+            if self.depth == 0:
+                self.rested = gc.isenabled()
+                gc.disable()
+            self.depth += 1
+
+    def on_end(self, ended):
+        if _is_ours(ended):
+            self.depth -= 1
+            if self.depth == 0 and self.rested:
+                gc.enable()
+
+
+def _is_ours(compilation):
+    """Whether the event is of a function of this package: what a caller compiles is the caller's."""
+    function = getattr(compilation.data["dispatcher"], "py_func", None)  # a loop that Numba lifted out has none
+    return function is not None and function.__module__.split(".")[0] == __package__
+
+
+event.register("numba:compile", _NoCollections())
 
 
 @functools.cache
