@@ -23,6 +23,7 @@ class ThompsonSampling:
         self.successes = np.zeros(n_arms, dtype=np.int64)
         self.failures = np.zeros(n_arms, dtype=np.int64)
         self._rng = np.random.default_rng(seed)
+        self._look_rng = self._rng.spawn(1)[0]  # of its own: to look at the chances changes nothing that is played
 
     def choose(self):
         """The arm to play next."""
@@ -37,5 +38,5 @@ class ThompsonSampling:
     def chance_best(self, draws=10000):
         """(n_arms,): how likely each arm is to be the best, from so many joint draws."""
         draws = check_integer(draws, "draws", minimum=1)
-        rates = self._rng.beta(1 + self.successes, 1 + self.failures, (draws, len(self.successes)))
+        rates = self._look_rng.beta(1 + self.successes, 1 + self.failures, (draws, len(self.successes)))
         return np.bincount(rates.argmax(axis=1), minlength=len(self.successes)) / draws

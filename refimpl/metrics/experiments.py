@@ -83,6 +83,7 @@ def sample_size_proportions(rate, lift, *, alpha=0.05, chance=0.8):
         (z_{1-alpha/2} sqrt(2 m (1 - m)) + z_chance sqrt(p (1 - p) + r (1 - r)))^2 / lift^2
         with r = p + lift and m = (p + r) / 2
 
+    and at least 2. Raises ValueError if 2^63 are too few.
     Source: Fleiss, Levin, Paik, Statistical methods for rates and proportions, eq. 4.14 (without continuity
     correction).
     """
@@ -92,23 +93,30 @@ def sample_size_proportions(rate, lift, *, alpha=0.05, chance=0.8):
         raise ValueError("lift: expected a difference, got 0")
     alpha_z, chance_z, m = *_z(alpha, chance), (p + r) / 2
     spread = alpha_z * math.sqrt(2 * m * (1 - m)) + chance_z * math.sqrt(p * (1 - p) + r * (1 - r))
-    return math.ceil((spread / (r - p)) ** 2)
+    return _users(spread / abs(r - p), lift)
 
 
 def sample_size_means(deviation, lift, *, alpha=0.05, chance=0.8):
     """Users needed in each of two buckets to find a difference `lift` in means of this standard deviation.
 
-    2 (z_{1-alpha/2} + z_chance)^2 deviation^2 / lift^2
+    2 (z_{1-alpha/2} + z_chance)^2 deviation^2 / lift^2, and at least 2. Raises ValueError if 2^63 are too few.
     """
     deviation, lift = check_number(deviation, "deviation", above=0), check_number(lift, "lift")
     if lift == 0:
         raise ValueError("lift: expected a difference, got 0")
-    return math.ceil(2 * (sum(_z(alpha, chance)) * deviation / lift) ** 2)
+    return _users(math.sqrt(2) * sum(_z(alpha, chance)) * (deviation / abs(lift)), lift)
+
+
+def _users(root, lift):
+    """root^2 users. A root below 0 is of a chance so small that any number reaches it; a variance needs two."""
+    if not root < 2**31.5:
+        raise ValueError(f"lift: expected one that 2^63 users show at this alpha and with this chance, got {lift}")
+    return max(2, math.ceil(max(0.0, root) ** 2))
 
 
 def _z(alpha, chance):
     alpha, chance = check_number(alpha, "alpha", above=0, below=1), check_number(chance, "chance", above=0, below=1)
-    return float(special.ndtri(1 - alpha / 2)), float(special.ndtri(chance))
+    return -float(special.ndtri(alpha / 2)), float(special.ndtri(chance))
 
 
 # ---- What came out --------------------------------------------------------------------------------------------------
@@ -138,14 +146,23 @@ def mean_test(a, b, *, confidence=0.95):
     1947.
     """
     a, b = _sample(a, "a"), _sample(b, "b")
+    level = (1 + check_number(confidence, "confidence", above=0, below=1)) / 2
+    # In units of a power of two near the largest value, so that no square overflows or vanishes; from the first value
+    # on, so that the mean and the variance of equal values are 0 without rounding.
+    exponent = int(np.frexp(max(np.abs(a).max(), np.abs(b).max()))[1])
+    a, b = np.ldexp(a, -exponent), np.ldexp(b, -exponent)
+    a, b = a - a[0], b - a[0]
     v_a, v_b = a.var(ddof=1) / len(a), b.var(ddof=1) / len(b)
     error, difference = math.sqrt(v_a + v_b), float(b.mean() - a.mean())
     if error == 0:
-        return Difference(difference, 0.0, difference, difference, 1.0 if difference == 0 else 0.0)
-    freedom = (v_a + v_b) ** 2 / (v_a**2 / (len(a) - 1) + v_b**2 / (len(b) - 1))
-    half = float(special.stdtrit(freedom, (1 + check_number(confidence, "confidence", above=0, below=1)) / 2)) * error
-    p_value = float(2 * special.stdtr(freedom, -abs(difference / error)))
-    return Difference(difference, error, difference - half, difference + half, p_value)
+        half, p_value = 0.0, 1.0 if difference == 0 else 0.0
+    else:
+        share = v_a / (v_a + v_b)
+        freedom = 1 / (share**2 / (len(a) - 1) + (1 - share) ** 2 / (len(b) - 1))
+        half = float(special.stdtrit(freedom, level)) * error
+        p_value = float(2 * special.stdtr(freedom, -abs(difference / error)))
+    numbers = np.ldexp([difference, error, difference - half, difference + half], exponent).tolist()
+    return Difference(*numbers, p_value)
 
 
 def ratio_of_sums(numerator, denominator):
@@ -161,13 +178,17 @@ def ratio_of_sums(numerator, denominator):
     if y.sum() <= 0:
         raise ValueError(f"denominator: expected a sum above 0, got {y.sum()}")
     ratio = x.mean() / y.mean()
-    return float(ratio), float(np.var(x - ratio * y, ddof=1) / (len(x) * y.mean() ** 2))
+    return float(ratio), float(np.var((x - ratio * y) / y.mean(), ddof=1) / len(x))
 
 
 def ratio_test(numerator_a, denominator_a, numerator_b, denominator_b, *, confidence=0.95):
     """Do two ratios of sums differ, such as click-through rates, when users were assigned? See `ratio_of_sums`."""
     (r_a, v_a), (r_b, v_b) = ratio_of_sums(numerator_a, denominator_a), ratio_of_sums(numerator_b, denominator_b)
-    return _normal(r_b - r_a, math.sqrt(v_a + v_b), confidence)
+    difference, error, quantile = r_b - r_a, math.sqrt(v_a + v_b), _quantile(confidence)
+    if max(abs(difference), error) <= 64 * np.finfo(np.float64).eps * max(abs(r_a), abs(r_b)):
+        return Difference(0.0, 0.0, 0.0, 0.0, 1.0)  # the last digits of the same ratio, which all users have
+    p_value = float(2 * special.ndtr(-abs(difference / error))) if error > 0 else 0.0
+    return Difference(difference, error, difference - quantile * error, difference + quantile * error, p_value)
 
 
 # ---- Looking early --------------------------------------------------------------------------------------------------
@@ -188,19 +209,15 @@ def sequential_test(difference, standard_error, prior_deviation, *, confidence=0
     Source: Johari, Koomen, Pekelis, Walsh, Always valid inference, Operations Research 2022, eq. 11; Robbins, 1970.
     """
     difference = check_number(difference, "difference")
-    v = check_number(standard_error, "standard_error", above=0) ** 2
-    t = check_number(prior_deviation, "prior_deviation", above=0) ** 2
+    error = check_number(standard_error, "standard_error", above=0)
+    prior = check_number(prior_deviation, "prior_deviation", above=0)
     alpha = 1 - check_number(confidence, "confidence", above=0, below=1)
-    log_ratio = 0.5 * math.log(v / (v + t)) + t * difference**2 / (2 * v * (v + t))
-    half = math.sqrt(v * (v + t) / t * (2 * math.log(1 / alpha) + math.log((v + t) / v)))
-    return Difference(difference, math.sqrt(v), difference - half, difference + half, math.exp(min(0.0, -log_ratio)))
-
-
-def _normal(difference, error, confidence):
-    half = _quantile(confidence) * error
-    if error == 0:
-        return Difference(difference, 0.0, difference, difference, 1.0 if difference == 0 else 0.0)
-    p_value = float(2 * special.ndtr(-abs(difference / error)))
+    # Without squares, which may overflow or vanish: sqrt(V + T), T / (V + T), and log((V + T) / V) / 2.
+    spread = math.hypot(error, prior)
+    known, log_wider = prior / spread, math.log(spread) - math.log(error)
+    signal = abs(difference / error) * known
+    half = error * (spread / prior) * math.sqrt(2 * (math.log(1 / alpha) + log_wider))
+    p_value = math.exp(min(0.0, log_wider - signal * signal / 2))
     return Difference(difference, error, difference - half, difference + half, p_value)
 
 

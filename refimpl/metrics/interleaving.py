@@ -67,14 +67,15 @@ def balanced(a, b, k, a_first):
     a_first: bool, tossed anew for each query, says whose document comes first where they would be level.
     """
     a, b, k = _ranking(a, "a").tolist(), _ranking(b, "b").tolist(), check_integer(k, "k", minimum=1)
-    documents, i, j = [], 0, 0
+    documents, taken, i, j = [], set(), 0, 0
     while len(documents) < k and (i < len(a) or j < len(b)):
         if j >= len(b) or (i < len(a) and (i < j or (i == j and a_first))):
             pick, i = a[i], i + 1
         else:
             pick, j = b[j], j + 1
-        if pick not in documents:
+        if pick not in taken:
             documents.append(pick)
+            taken.add(pick)
     return np.array(documents, dtype=np.int64)
 
 
@@ -82,11 +83,15 @@ def balanced_winner(a, b, documents, clicked):
     """1 if B has more of the clicked documents in its top, -1 if A has, else 0.
 
     The top is that of both rankings down to the least depth at which one of them has shown the lowest clicked document.
-    documents (m,) from `balanced`, clicked (m,) bool. Random clicks may prefer one: see the top of the file.
+    documents (m,) from `balanced`, clicked (m,) bool. Random clicks may prefer one: see the top of the file. Raises
+    ValueError for a document that is in neither ranking.
     """
     a, b = _ranking(a, "a").tolist(), _ranking(b, "b").tolist()
     documents = _ranking(documents, "documents")
     clicked = check_array(clicked, "clicked", shape=documents.shape, dtypes=(bool,))
+    others = sorted(set(documents.tolist()) - set(a) - set(b))
+    if others:
+        raise ValueError(f"documents: expected those of a and b, got {others[0]}, which is in neither")
     chosen = set(documents[clicked].tolist())
     if not chosen:
         return 0
@@ -124,4 +129,6 @@ def _ranking(values, name):
     values = check_array(values, name, ndim=1, min_rows=1)
     if values.dtype.kind not in "iu" or len(np.unique(values)) < len(values):
         raise ValueError(f"{name}: expected integer ids without repetition, got {values.dtype} {values[:5]}")
+    if values.dtype == np.uint64 and values.max() >= 2**63:
+        raise ValueError(f"{name}: expected ids below 2^63, got {values.max()}")
     return values.astype(np.int64)

@@ -5,8 +5,8 @@ are wanted[wanted_offsets[i]:wanted_offsets[i + 1]]. A key is a whole number fro
 its list.
 
 The table has open addressing with linear probing and is at most an eighth full, so that a collision, which the
-processor cannot foresee, is rare. It holds positions, and is cleared between queries; at 100 results it is 1,024
-entries, 4 kB, and stays in the nearest cache.
+processor cannot foresee, is rare. It holds positions, and is as large as the query's own list asks for; at 100 results
+it is 1,024 entries, 4 kB, and stays in the nearest cache.
 """
 
 import numpy as np
@@ -28,19 +28,21 @@ def match(keys, offsets, wanted, wanted_offsets):
     position = np.empty(len(wanted), dtype=np.int64)
     counts, problem = np.empty(q, dtype=np.int64), np.empty(q, dtype=np.int64)
     longest = int(np.diff(offsets).max(initial=1))
-    bits = max(int(8 * longest - 1).bit_length(), 1)
-    in_threads(q, _match, keys, offsets, wanted, wanted_offsets, bits, position, counts, problem)
+    in_threads(q, _match, keys, offsets, wanted, wanted_offsets, longest, position, counts, problem)
     return position, counts, problem
 
 
 @njit(nogil=True, cache=True)
-def _match(first, last, keys, offsets, wanted, wanted_offsets, bits, position, counts, problem):
+def _match(first, last, keys, offsets, wanted, wanted_offsets, longest, position, counts, problem):
     """Looks each wanted key up among those of its query: a hash table with linear probing, one query at a time."""
-    table = np.empty(1 << bits, dtype=np.int32)
-    mask, shift = (1 << bits) - 1, np.uint64(64 - bits)
+    room = np.empty(16 * longest, dtype=np.int32)
     for q in range(first, last):
-        table[:] = -1
         begin, end = offsets[q], offsets[q + 1]
+        bits = 3  # the least power of two that is at least eight times the length
+        while 1 << bits < 8 * (end - begin):
+            bits += 1
+        table, mask, shift = room[: 1 << bits], (1 << bits) - 1, np.uint64(64 - bits)
+        table[:] = -1
         n, bad = end - begin, -1
         for j in range(end - begin):
             key = keys[begin + j]

@@ -57,8 +57,8 @@ def parse_measures(measures):
             without = ", ".join(WITHOUT_CUTOFF)
             known = ", ".join(MEASURES)
             raise ValueError(f"measures: expected one of {known}, with @k but for {without}; got {name!r}")
-        if at and base != "rbp" and not re.fullmatch("[0-9]+", number):
-            raise ValueError(f"measures: expected a whole number after @, got {name!r}")
+        if at and base != "rbp" and not re.fullmatch("[0-9]{1,18}", number):
+            raise ValueError(f"measures: expected a whole number of at most 18 digits after @, got {name!r}")
         kinds.append(MEASURES[base])
         is_cutoff = at and base != "rbp"
         cutoffs.append(check_integer(int(number), f"measures: the cutoff of {name}", minimum=1) if is_cutoff else 0)

@@ -173,11 +173,12 @@ def ndcg_at_k(rel, k, ideal, gain="linear"):
 
     `ideal` (q, m): the grades of all judged documents of each query, in any order, found or not, padded with 0. Sorting
     only what was found is a common mistake: a list with one poor document in it would then be perfect.
+    Of two kinds of floats the finer is rounded to the coarser: 0.1 in float32 is more than 0.1 in float64.
     Ignores: that grades may not exist - on clicks, or any yes and no, it is a rank discount and nothing more.
     Source: Jarvelin and Kekalainen, Cumulated gain-based evaluation of IR techniques, TOIS 2002.
     """
     rel = _grades(rel, "rel")
-    ideal = _grades(ideal, "ideal", rows=len(rel))
+    rel, ideal = _same_precision(rel, _grades(ideal, "ideal", rows=len(rel)), "rel")
     best = np.sort(np.maximum(ideal, 0), axis=1)[:, ::-1]
     _check_ideal(rel, best)
     ideal_dcg = dcg_at_k(best, k, gain)
@@ -296,6 +297,16 @@ def _check_ideal(rel, best):
     bad = (found[:, :width] > best[:, :width]).any(axis=1) | (found[:, width:] > 0).any(axis=1)
     if bad.any():
         raise ValueError(f"ideal: expected all judged grades, got too few or too low for row {bad.argmax()} of rel")
+
+
+def _same_precision(rel, ideal, name):
+    """Both, in the coarser of two dtypes of floats, so that the same grade is the same number in both."""
+    if rel.dtype.kind == ideal.dtype.kind == "f" and rel.dtype != ideal.dtype:
+        coarser = min(rel.dtype, ideal.dtype, key=lambda dtype: dtype.itemsize)
+        with np.errstate(over="ignore"):
+            rel, ideal = rel.astype(coarser), ideal.astype(coarser)
+        return _grades(rel, name), _grades(ideal, "ideal")
+    return rel, ideal
 
 
 def _first(rel, k):

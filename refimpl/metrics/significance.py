@@ -104,7 +104,8 @@ def bootstrap_interval(values, *, confidence=0.95, n_resamples=10000, seed=0):
     for begin in range(0, total, block):
         means.append(values[rng.integers(0, q, (min(block, total - begin), q))].mean(axis=1))
     means = np.sort(np.concatenate(means))
-    below = (np.count_nonzero(means < mean) + 0.5 * np.count_nonzero(means == mean)) / total
+    margin = 1e-12 * np.abs(values).max()  # the same sum in another order is not below
+    below = (np.count_nonzero(means < mean - margin) + np.count_nonzero(means <= mean + margin)) / (2 * total)
     bias = special.ndtri(np.clip(below, 0.5 / total, 1 - 0.5 / total))
     away = mean - values  # proportional to the jackknife's deviations
     acceleration = np.sum(away**3) / (6 * np.sum(away**2) ** 1.5) * -1

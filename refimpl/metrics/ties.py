@@ -27,7 +27,7 @@ scores, ECIR 2008.
 import numpy as np
 
 from ..validation import check_array, check_integer
-from .ranking import _check_ideal, _gain, _grades, _over, _relevant, _total
+from .ranking import _check_ideal, _gain, _grades, _over, _relevant, _same_precision, _total
 
 
 def tie_averaged_precision_at_k(grades, scores, k):
@@ -71,11 +71,12 @@ def tie_averaged_average_precision(grades, scores, n_relevant, k=None):
     n_relevant = _relevant(n_relevant, hits)
     terms = np.zeros(hits.shape)
     for row, (row_hits, row_bounds) in enumerate(zip(hits, bounds)):
-        for begin, end in zip(row_bounds, row_bounds[1:]):
-            t, r, before = end - begin, row_hits[begin:end].sum(), row_hits[:begin].sum()
-            j = np.arange(1, t + 1)
-            among = before + 1 + (j - 1) * (r - 1) / max(t - 1, 1)
-            terms[row, begin:end] = r / t * among / (begin + j)
+        sizes = np.diff(row_bounds)
+        relevant = np.add.reduceat(row_hits, row_bounds[:-1], dtype=np.int64)
+        before = np.cumsum(relevant) - relevant
+        t, r, h, s = (np.repeat(of_group, sizes) for of_group in (sizes, relevant, before, row_bounds[:-1]))
+        i = np.arange(1, len(row_hits) + 1)
+        terms[row] = r / t * (h + 1 + (i - s - 1) * (r - 1) / np.maximum(t - 1, 1)) / i
     cut = terms.shape[1] if k is None else check_integer(k, "k", minimum=1)
     return _over(_total(terms[:, :cut]), n_relevant)
 
@@ -89,9 +90,10 @@ def tie_averaged_dcg_at_k(grades, scores, k, gain="linear"):
 
 def tie_averaged_ndcg_at_k(grades, scores, k, ideal, gain="linear"):
     """The mean of `ndcg_at_k` over all orders of tied documents; `ideal` (q, m): all judged grades of each query."""
-    ideal = _grades(check_array(ideal, "ideal"), "ideal", rows=len(scores))
+    grades, ideal = _grades(grades, "grades"), _grades(check_array(ideal, "ideal"), "ideal", rows=len(scores))
+    grades, ideal = _same_precision(grades, ideal, "grades")
     best = np.sort(np.maximum(ideal, 0), axis=1)[:, ::-1]
-    _check_ideal(_grades(grades, "grades"), best)
+    _check_ideal(grades, best)
     discounts = np.log2(np.arange(2, best.shape[1] + 2))[: check_integer(k, "k", minimum=1)]
     ideal_dcg = _total(_gain(best, gain)[:, :k] / discounts)
     return _over(tie_averaged_dcg_at_k(grades, scores, k, gain), ideal_dcg)

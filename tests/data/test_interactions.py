@@ -101,6 +101,16 @@ def test_examination_is_found_from_the_log():
     np.testing.assert_allclose(data.estimate_examination(log), truth, atol=0.06)
 
 
+def test_examination_is_found_where_one_page_in_ten_has_two_neighbours_exchanged():
+    rng, q = np.random.default_rng(3), 200_000
+    truth, attraction = data.examination_by_position(5), np.array([0.2, 0.3, 0.4, 0.3, 0.5])
+    shown = np.tile(np.arange(5), (q, 1))
+    page, place = np.arange(0, q, 10), rng.integers(0, 4, q // 10)
+    shown[page, place], shown[page, place + 1] = shown[page, place + 1], shown[page, place]
+    log = data.simulate_searches(np.full(q, 7), shown, attraction[shown], truth, tags=np.zeros(8, np.int64), seed=4)
+    np.testing.assert_allclose(data.estimate_examination(log), truth, atol=0.05)
+
+
 def test_mined_pairs_are_better_when_debiased():
     """Production puts other tags on top. Raw clicks learn that; debiased ones find the tag."""
     rng = np.random.default_rng(0)

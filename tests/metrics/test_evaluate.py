@@ -1,5 +1,8 @@
 """`evaluate` against trec_eval's rules written out, against `ranking`, and on every kind of input."""
 
+from collections import ChainMap
+from types import MappingProxyType
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -215,6 +218,18 @@ def test_triples_are_read_like_dictionaries():
     assert metrics.evaluate(qrels, run, ["map", "ndcg"]) == metrics.evaluate(QRELS, RUN, ["map", "ndcg"])
 
 
+def test_any_mapping_is_read_like_a_dictionary():
+    qrels, run = (MappingProxyType({q: MappingProxyType(d) for q, d in source.items()}) for source in (QRELS, RUN))
+    assert metrics.evaluate(qrels, run, ["map", "ndcg"]) == metrics.evaluate(QRELS, RUN, ["map", "ndcg"])
+    assert metrics.evaluate(QRELS, ChainMap(RUN), ["map"]) == metrics.evaluate(QRELS, RUN, ["map"])
+    assert metrics.evaluate(QRELS, {"q1": ChainMap(RUN["q1"])}, ["map"])["map"] == {"q1": 0.5}
+
+
+def test_a_cutoff_may_be_far_beyond_every_list():
+    deep = metrics.evaluate(QRELS, RUN, ["map@999999999999999999", "recall@999999999999999999"])
+    assert list(deep.values()) == list(metrics.evaluate(QRELS, RUN, ["map", "recall"]).values())
+
+
 def test_grades_may_be_large():
     qrels = {"q": {"a": 999, "b": 5, "c": -3, "d": 70}}
     values = metrics.evaluate(qrels, {"q": {"b": 3.0, "a": 2.0, "c": 1.0}}, ["ndcg", "ndcg_exponential@1", "err"])
@@ -255,6 +270,7 @@ def test_documents_tie_in_the_order_of_their_bytes():
         (QRELS, {"q1": {"a": "0.5"}}, "run: expected scores that are numbers, got '0.5'"),
         (QRELS, {"q1": {"a": None}}, "run: expected scores that are numbers, got None"),
         (QRELS, {"q1": {1: 0.5}}, "run: expected document ids of type str"),
+        (QRELS, {"q1": {"a": 1.0, 5: 0.5}}, "run: expected document ids of type str, got 5 for query 'q1'"),
         (QRELS, {"q7": {"a": 0.5}}, "run: expected at least one query"),
         (QRELS, {7: {"a": 0.5}}, "run: expected {str"),
         (QRELS, [("q1", "a", 0.5), ("q1", "a", 0.4)], "run: document 'a' occurs twice"),
@@ -270,6 +286,8 @@ def test_bad_input_is_named(qrels, run, message):
     [
         ({"measures": ["map@0"]}, "measures"),
         ({"measures": ["map@x"]}, "measures"),
+        ({"measures": ["ndcg@99999999999999999999"]}, "measures"),
+        ({"measures": ["ndcg@" + "9" * 5000]}, "measures"),
         ({"measures": ["bpref@3"]}, "measures"),
         ({"measures": ["accuracy"]}, "measures"),
         ({"measures": ["rbp@1.5"]}, "measures"),

@@ -4,6 +4,8 @@ from itertools import product
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 from refimpl import metrics
@@ -49,6 +51,51 @@ def test_sample_sizes_reach_the_chance_that_was_asked_for():
     n = metrics.sample_size_means(2.0, 0.5, chance=0.9)
     found = [metrics.mean_test(*rng.normal([[0], [0.5]], 2.0, (2, n))).p_value <= 0.05 for _ in range(1500)]
     assert np.mean(found) == pytest.approx(0.9, abs=0.035)
+
+
+chances = st.floats(0, 1, exclude_min=True, exclude_max=True)
+deviations = st.sampled_from([1e-3, 0.05, 0.3, 1.0, 40.0, 1e3])
+
+
+@given(chances, chances, st.sampled_from([1e-17, 1e-4, 0.05, 0.5]), deviations)
+def test_sample_sizes_never_fall_as_the_chance_rises_and_are_at_least_two(chance, other, alpha, lift):
+    lower, higher = sorted((chance, other))
+    for size in (
+        lambda c: metrics.sample_size_means(1.0, -lift, alpha=alpha, chance=c),
+        lambda c: metrics.sample_size_proportions(0.1, 0.85 * lift / 1e3, alpha=alpha, chance=c),
+    ):
+        assert 2 <= size(lower) <= size(higher)
+
+
+def test_sample_sizes_by_hand():
+    """At chance 0.025 the quantiles 1.96 and -1.96 cancel; below it any number will do."""
+    assert metrics.sample_size_means(1.0, 0.1) == 1570
+    assert metrics.sample_size_means(1.0, 0.1, chance=0.1) == 93
+    assert metrics.sample_size_means(1.0, 0.1, chance=0.001) == metrics.sample_size_proportions(0.1, 0.02, chance=1e-3)
+    assert metrics.sample_size_means(1.0, 0.1, chance=0.001) == metrics.sample_size_means(1.0, 1e3) == 2
+
+
+lengths = st.integers(2, 3000)
+
+
+@given(st.floats(-1e6, 1e6), lengths, lengths)
+def test_samples_of_one_and_the_same_value_do_not_differ(value, n, m):
+    assert metrics.mean_test(np.full(n, value), np.full(m, value)) == (0, 0, 0, 0, 1)
+    shown = 1.0 + np.arange(n) % 7, 1.0 + np.arange(m) % 7
+    for a, b in (np.ones(n), np.ones(m)), shown:
+        result = metrics.ratio_test(value * a, a, value * b, b)
+        assert result.p_value == 1 and result.low <= 0 <= result.high
+
+
+users = st.lists(st.integers(-1000, 1000).map(lambda i: i / 10), min_size=2, max_size=6)
+
+
+@given(users, users, st.integers(-900, 900))
+def test_mean_test_in_other_units_is_the_same(a, b, exponent):
+    one, other = metrics.mean_test(a, b), metrics.mean_test(np.ldexp(a, exponent), np.ldexp(b, exponent))
+    assert other.p_value == one.p_value and other[:4] == tuple(np.ldexp(one[:4], exponent))
+    if np.ptp(a) > 0 and np.ptp(b) > 0:
+        assert one.p_value == pytest.approx(stats.ttest_ind(b, a, equal_var=False).pvalue, rel=1e-9, abs=1e-12)
 
 
 def test_mean_test_is_scipys_welch():
@@ -119,6 +166,30 @@ def test_the_sequential_interval_is_where_its_p_value_crosses():
         for edge in (ours.low, ours.high):
             assert metrics.sequential_test(difference - edge, error, prior).p_value == pytest.approx(0.1)
         assert (ours.p_value <= 0.1) == (not ours.low <= 0 <= ours.high)
+
+
+ordinary = st.floats(0.01, 100)
+
+
+@given(st.floats(-30, 30), ordinary, ordinary, st.sampled_from([-500, -170, 0, 170, 500]))
+def test_the_sequential_test_is_its_formula_in_all_units(difference, error, prior, exponent):
+    v, t = error**2, prior**2
+    ratio = np.sqrt(v / (v + t)) * np.exp(np.minimum(t * difference**2 / (2 * v * (v + t)), 700))
+    half = np.sqrt(v * (v + t) / t * (2 * np.log(1 / 0.05) + np.log((v + t) / v)))
+    numbers = [difference, error, prior, difference - half, difference + half]
+    *scaled, low, high = np.ldexp(numbers, 3 * exponent // 2).tolist()
+    ours = metrics.sequential_test(*scaled)
+    assert ours.p_value == pytest.approx(min(1, 1 / ratio), rel=1e-9, abs=1e-300)
+    assert (ours.low, ours.high) == pytest.approx((low, high), rel=1e-9, abs=1e-9 * scaled[1])
+
+
+extreme = st.sampled_from([1e-300, 1e-170, 1e-3, 1.0, 1e170, 1e300])
+
+
+@given(st.sampled_from([0.0, 1e-300, -0.1, 1e200, -1e300]), extreme, extreme)
+def test_the_sequential_test_has_a_p_value_and_an_interval_for_all_finite_numbers(difference, error, prior):
+    ours = metrics.sequential_test(difference, error, prior)
+    assert 0 <= ours.p_value <= 1 and ours.low <= difference <= ours.high
 
 
 def test_the_sequential_test_finds_what_is_there():
@@ -227,6 +298,11 @@ def test_the_tops_of_a_balanced_page_differ_by_one_until_the_shorter_list_ends()
     assert metrics.balanced(b, a, 9, True).tolist() == [9, 1, 8, 2, 3, 4, 5]
 
 
+def test_a_long_balanced_page_alternates():
+    page = metrics.balanced(np.arange(20_000), np.arange(20_000, 40_000), 40_000, True)
+    assert page.tolist() == np.arange(40_000).reshape(2, -1).T.ravel().tolist()
+
+
 def test_balanced_winner_by_hand():
     a, b = [1, 2, 3, 4], [2, 5, 1, 6]
     page = metrics.balanced(a, b, 4, True)
@@ -263,6 +339,19 @@ def test_thompson_sampling_finds_the_best_arm_and_regrets_little():
     assert np.mean(regret) < 40  # playing evenly would lose 200
 
 
+@given(st.integers(0, 99), st.lists(st.integers(0, 3), min_size=1, max_size=12))
+def test_looking_at_the_chances_changes_nothing_that_is_played(seed, looks):
+    plays = [], []
+    for played, counts in zip(plays, (looks, [0] * len(looks))):
+        bandit = metrics.ThompsonSampling(3, seed=seed)
+        for count in counts:
+            for _ in range(count):
+                bandit.chance_best(7)
+            played.append(bandit.choose())
+            bandit.update(played[-1], played[-1] == 1)
+    assert plays[0] == plays[1]
+
+
 def test_chance_best_before_anything_is_known_is_even():
     np.testing.assert_allclose(metrics.ThompsonSampling(4).chance_best(20000), 0.25, atol=0.02)
 
@@ -277,12 +366,20 @@ def test_chance_best_before_anything_is_known_is_even():
         (lambda: metrics.sample_size_proportions(0.5, 0.6), r"rate \+ lift"),
         (lambda: metrics.sample_size_proportions(0.5, 0.0), "lift"),
         (lambda: metrics.sample_size_means(0.0, 1.0), "deviation"),
+        (lambda: metrics.sample_size_means(1.0, 1e-170), "lift"),
+        (lambda: metrics.sample_size_means(1e300, 1e-170), "lift"),
+        (lambda: metrics.sample_size_means(1.0, 0.1, alpha=5e-324), "lift"),
+        (lambda: metrics.sample_size_proportions(0.1, 1e-15), "lift"),
         (lambda: metrics.proportion_test(3, 2, 1, 2), "successes_a"),
         (lambda: metrics.mean_test([1.0], [1.0, 2.0]), "a"),
         (lambda: metrics.ratio_of_sums([1.0, 2.0], [0.0, 0.0]), "denominator"),
         (lambda: metrics.sequential_test(1.0, 0.0, 1.0), "standard_error"),
         (lambda: metrics.team_draft([1, 1], [2], 1, np.random.default_rng(0)), "a"),
         (lambda: metrics.balanced([1], [2.5], 1, True), "b"),
+        (lambda: metrics.balanced([1], np.array([2**63 + 5], np.uint64), 1, True), "b"),
+        (lambda: metrics.team_draft(np.array([2**63 + 5], np.uint64), [2], 1, np.random.default_rng(0)), "a"),
+        (lambda: metrics.balanced_winner([1], [2], [9], np.array([True])), "documents"),
+        (lambda: metrics.balanced_winner([1], [2], [9, 1], np.array([False, True])), "documents"),
         (lambda: metrics.team_draft_winner([0], [1]), "clicked"),
         (lambda: metrics.preference_test([2]), "winners"),
         (lambda: metrics.ThompsonSampling(0), "n_arms"),

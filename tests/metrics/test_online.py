@@ -162,6 +162,31 @@ def test_a_visit_that_ends_at_midnight_belongs_to_the_day_before():
     assert alone.period == [datetime.date(2024, 1, 1)]
 
 
+def visit(start, end):
+    return metrics.Visits(np.array([1]), np.array([start]), np.array([end]))
+
+
+first_second, last_second = (at("UTC", year, 1, 1) for year in (2, 9999))
+
+
+@needs_zones
+@given(
+    st.floats(first_second, last_second),
+    st.floats(0, 1e6),
+    st.sampled_from(["day", "week", "month"]),
+    st.sampled_from(["UTC", "Pacific/Kiritimati", "Pacific/Pago_Pago"]),
+)
+def test_times_of_all_years_from_2_to_9998_have_a_period(start, length, period, zone):
+    end = min(start + length, last_second)
+    ours = metrics.time_spent(visit(start, end), period, zone)
+    assert ours.seconds.sum() == pytest.approx(end - start, abs=1e-3)
+
+
+def test_a_visit_of_no_length_makes_a_period():
+    ours = metrics.time_spent(visit(5.0, 5.0))
+    assert (ours.period, ours.seconds.tolist()) == ([datetime.date(1970, 1, 1)], [0])
+
+
 @needs_zones
 @pytest.mark.parametrize("period", ["day", "week", "month"])
 def test_no_second_is_lost_and_minutes_counted_one_by_one_agree(period):
@@ -217,6 +242,71 @@ def test_position_bias_and_attraction_are_recovered_from_clicks():
     assert np.abs(raw - attraction).max() > 0.3  # what is not corrected is far off
 
 
+def log_with_adjacent_swaps(attraction, examination, pages, pages_swapped):
+    """(item, position, clicked): all items in one order, and with each two neighbours exchanged; without noise, that is
+    as many clicks in each place as are expected, which must be whole."""
+    k = len(attraction)
+    orders = [(np.arange(k), pages)]
+    for i in range(k - 1):
+        order = np.arange(k)
+        order[[i, i + 1]] = i + 1, i
+        orders.append((order, pages_swapped))
+    item, position, clicked = [], [], []
+    for order, n in orders:
+        for p, i in enumerate(order.tolist()):
+            clicks = n * attraction[i] * examination[p]
+            assert abs(clicks - round(clicks)) < 1e-6
+            item += [i] * n
+            position += [p] * n
+            clicked += [True] * round(clicks) + [False] * (n - round(clicks))
+    return np.array(item), np.array(position), np.array(clicked)
+
+
+def test_position_bias_is_found_where_one_page_in_ten_has_two_neighbours_exchanged():
+    attraction, examination = np.array([0.2, 0.3, 0.4, 0.3, 0.5]), 1 / np.arange(1, 6)
+    bias = metrics.position_bias(*log_with_adjacent_swaps(attraction, examination, 21600, 600))
+    np.testing.assert_allclose(bias.examination, examination, atol=1e-6)
+    np.testing.assert_allclose(bias.attraction, attraction, atol=1e-6)
+
+
+tenths = st.integers(1, 10).map(lambda i: i / 10)
+
+
+@given(
+    st.integers(2, 6).flatmap(lambda k: st.tuples(*[st.lists(tenths, min_size=k, max_size=k)] * 2)),
+    st.integers(1, 40).map(lambda n: 100 * n),
+)
+def test_position_bias_is_what_made_the_clicks_however_little_the_order_varies(chances, pages):
+    attraction, examination = np.array(chances[0]), np.array([1.0, *chances[1][1:]])
+    bias = metrics.position_bias(*log_with_adjacent_swaps(attraction, examination, pages, 100))
+    np.testing.assert_allclose(bias.examination, examination, atol=1e-5)
+    np.testing.assert_allclose(bias.attraction, attraction, atol=1e-5)
+
+
+impression_tables = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 3), st.booleans()), min_size=1, max_size=40)
+
+
+@given(impression_tables)
+def test_position_bias_makes_the_log_as_likely_as_expectation_maximisation_does(impressions):
+    item, position, clicked = map(np.array, zip(*impressions, (0, 0, True)))
+    e, a = np.full(position.max() + 1, 0.5), np.full(item.max() + 1, 0.5)
+    for _ in range(300):
+        both = np.minimum(e[position] * a[item], 1 - 1e-12)
+        looked = np.where(clicked, 1, (e[position] - both) / (1 - both))
+        attracted = np.where(clicked, 1, (a[item] - both) / (1 - both))
+        e = np.bincount(position, looked) / np.maximum(np.bincount(position), 1)
+        a = np.bincount(item, attracted) / np.maximum(np.bincount(item), 1)
+    bias = metrics.position_bias(item, position, clicked)
+    ours, theirs = bias.examination[position] * bias.attraction[item], e[position] * a[item]
+    ours, theirs = (np.log(np.maximum(np.where(clicked, p, 1 - p), 1e-300)).sum() for p in (ours, theirs))
+    assert ours >= theirs - 1e-6
+
+
+def test_position_bias_that_is_not_found_is_an_error():
+    with pytest.raises(ValueError, match="^n_iter: expected enough steps for one below tol = 1e-07, got 2,"):
+        metrics.position_bias(*log_with_adjacent_swaps([0.2, 0.4], [1.0, 0.5], 1000, 100), n_iter=2)
+
+
 def test_correction_undoes_a_page_that_always_shows_the_same_order():
     rng = np.random.default_rng(4)
     attraction, examination = np.array([0.3, 0.5, 0.6]), np.array([1.0, 0.5, 0.2])
@@ -264,6 +354,13 @@ GOOD = make_log((1, 1, 10, 0, IMPRESSION, 0.0), (1, 1, 10, 0, CLICK, 1.0))
         (lambda: metrics.average_time_spent(GOOD, "year"), "period"),
         (lambda: metrics.average_time_spent(GOOD, "day", "Mars/Olympus"), "time_zone"),
         (lambda: metrics.average_time_spent(GOOD, "day", {2: "UTC"}), "time_zone"),
+        (lambda: metrics.average_time_spent(GOOD, "day", "Europe"), "time_zone"),
+        (lambda: metrics.average_time_spent(GOOD, "day", None), "time_zone"),
+        (lambda: metrics.average_time_spent(GOOD, "day", 5), "time_zone"),
+        (lambda: metrics.average_time_spent(GOOD, "day", {1: None}), "time_zone"),
+        (lambda: metrics.time_spent(visit(1.7e12, 1.7e12 + 60), "day"), "start"),
+        (lambda: metrics.time_spent(visit(-1e20, 0.0), "day"), "start"),
+        (lambda: metrics.time_spent(visit(0.0, 1e20), "month"), "end"),
         (lambda: metrics.time_spent(metrics.Visits(np.array([1]), np.array([2.0]), np.array([1.0]))), "end"),
         (lambda: metrics.position_bias([0, 1], [0], np.array([True, False])), "position"),
         (lambda: metrics.position_bias([0, 1], [0, 0], [1, 0]), "clicked"),

@@ -242,6 +242,23 @@ def test_any_real_dtype_gives_the_same_values(dtype):
         assert values.dtype == np.float64 and (values == expected[name]).all(), name
 
 
+floats = st.sampled_from([np.float16, np.float32, np.float64])
+fractions = st.lists(st.lists(st.integers(0, 9), min_size=4, max_size=4), min_size=1, max_size=3)
+
+
+@given(fractions, floats, floats, st.sampled_from(["linear", "exponential"]))
+def test_fractional_grades_may_come_in_two_precisions(tenths, one, other, gain):
+    """0.1 is more in float32 than in float64, and less in float16. Found: all but the last."""
+    ideal = np.array(tenths) / 10
+    rel, coarser = ideal[:, :3], min(one, other, key=lambda dtype: np.dtype(dtype).itemsize)
+    ours = metrics.ndcg_at_k(rel.astype(one), 3, ideal.astype(other), gain)
+    np.testing.assert_array_equal(ours, metrics.ndcg_at_k(rel.astype(coarser), 3, ideal.astype(coarser), gain))
+    assert (ours <= 1 + 1e-15).all()
+    scores = np.tile([3.0, 2.0, 1.0], (len(rel), 1))
+    tied = metrics.tie_averaged_ndcg_at_k(rel.astype(one), scores, 3, ideal.astype(other), gain)
+    np.testing.assert_allclose(tied, ours, rtol=1e-14)
+
+
 # ---- Lists of different lengths, and bad input ----------------------------------------------------------------------
 
 
@@ -281,6 +298,7 @@ REL = np.array([[1, 0, 2], [0, 1, 0]])
         (lambda: metrics.ndcg_at_k(REL, 1, REL[:1]), "ideal"),
         (lambda: metrics.ndcg_at_k(REL, 1, [[1, 1, 0], [1, 0, 0]]), "ideal"),
         (lambda: metrics.ndcg_at_k(REL, 1, [[2], [1]]), "ideal"),
+        (lambda: metrics.ndcg_at_k(np.float16([[1.0]]), 1, [[1.0, 1e6]]), "ideal"),
         (lambda: metrics.rank_biased_precision(REL, 1.0), "p"),
         (lambda: metrics.expected_reciprocal_rank(REL, 1), "max_grade"),
         (lambda: metrics.bpref(REL, np.zeros((2, 3), dtype=bool), 2, 1), "judged"),

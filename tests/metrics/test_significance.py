@@ -68,6 +68,14 @@ def test_bootstrap_interval_is_scipys():
     assert metrics.bootstrap_interval(values, n_resamples=20000) == pytest.approx(tuple(theirs), abs=0.01)
 
 
+@given(st.lists(st.integers(0, 10), min_size=2, max_size=30), st.sampled_from([0.1, 1 / 3, 1 / 7, 1e-5, 123.4]))
+def test_the_bootstrap_interval_of_tied_means_is_the_same_in_all_units(values, unit):
+    """Of few different values many means are equal, up to rounding, which the unit changes."""
+    values, options = np.array(values), {"n_resamples": 300, "seed": 3}
+    expected = unit * np.array(metrics.bootstrap_interval(values, **options))
+    np.testing.assert_allclose(metrics.bootstrap_interval(unit * values, **options), expected, rtol=1e-9, atol=1e-15)
+
+
 def test_effect_size_and_counts_by_hand():
     a, b = [0.5, 0.7, 0.2, 0.4], [0.4, 0.4, 0.2, 0.5]
     d = np.array([0.1, 0.3, 0.0, -0.1])

@@ -59,6 +59,11 @@ def test_without_ties_nothing_changes():
         np.testing.assert_allclose(ours, plain, rtol=1e-14)
 
 
+def test_average_precision_of_a_long_ranking_of_hits_is_1():
+    grades, scores = np.ones((1, 200_000), dtype=np.int8), np.arange(200_000.0)[None] // 2
+    assert metrics.tie_averaged_average_precision(grades, scores, 200_000) == pytest.approx(1)
+
+
 def test_renaming_or_reordering_tied_documents_changes_nothing():
     rng = np.random.default_rng(0)
     grades, scores = rng.integers(0, 3, (20, 9)), rng.integers(0, 3, (20, 9))

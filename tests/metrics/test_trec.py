@@ -183,6 +183,16 @@ def test_match_finds_what_a_dictionary_finds(lists):
             assert position[wanted_offsets[i] : wanted_offsets[i + 1]].tolist() == expected
 
 
+def test_short_lists_beside_a_long_one_are_matched():
+    """10,000 short lists beside a long one: to clear a table for the longest at each would write 640 GB."""
+    lengths = np.append(np.full(10_000, 3), 2_000_000)
+    offsets = np.append(0, np.cumsum(lengths))
+    keys = np.arange(offsets[-1])
+    position, counts, problem = match(keys, offsets, keys, offsets)
+    assert (position + np.repeat(offsets[:-1], lengths) == keys).all()
+    assert (counts == lengths).all() and (problem == -1).all()
+
+
 def test_equal_hashes_of_different_names_cost_time_and_not_correctness(written, monkeypatch):
     qrels, run = written("q 0 aa 1\nq 0 cc 1\n", "qrels"), written("q Q0 aa 1 0.2 s\nq Q0 bb 2 0.5 s\n", "run")
     expected = metrics.evaluate(qrels, run, ["mrr", "recall"])
