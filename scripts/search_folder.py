@@ -5,8 +5,8 @@
 The encoder is the one that comes with the package, so nothing is trained. --train learns another, without labels, from
 the folder's own pictures together with a synthetic catalogue, for --minutes; it is kept, and used from then on.
 --encoder takes one that quickstart.py has written. Embeddings are kept in PICTURES/.refimpl-index (or --index): only
-new or changed files are embedded again. Files that cannot be read are listed and skipped. Prints a ranked table and
-writes the result page (--out).
+new or changed files are embedded again. Files that cannot be read are listed and skipped; so are folders, and what was
+embedded of their pictures is kept. Prints a ranked table and writes the result page (--out).
 """
 
 import html
@@ -84,13 +84,15 @@ def updated_index(args, encoder, stages):
     with stages.stage("indexing", "pic") as progress:
         keep = partial(save_table, path)
         indexed = update_table(table, args.folder, encoder, progress=progress, keep=keep)
-    if indexed.embedded or indexed.removed or not path.exists():
+    found = len(indexed.table.names)
+    # An empty folder is more likely a disk that is not there than the wish to lose what was embedded.
+    if found and (indexed.embedded or indexed.removed or not path.exists()):
         save_table(path, indexed.table)
     _, embedded, kept, removed, _ = indexed
-    print(f"{len(indexed.table.names)} pictures: {embedded} embedded, {kept} kept, {removed} removed")
+    print(f"{found} pictures: {embedded} embedded, {kept} kept, {removed} removed")
     for name, reason in indexed.skipped:
         print(f"skipped {name}: {reason}")
-    if not len(indexed.table.names):
+    if not found:
         raise ValueError(f"{args.folder}: expected at least one readable picture, found none")
     return indexed.table
 
@@ -101,9 +103,14 @@ def write_result_page(path, args, query, names, scores, total):
     sheet.add(None, query)
     tiles = []
     for rank, (name, score) in enumerate(zip(names[:MOST_ON_PAGE], scores), 1):
-        sheet.add(name, decode(args.folder / name))
         file = PurePosixPath(name)
         notes = [file.name, *([] if file.parent == PurePosixPath() else [str(file.parent)])]
+        try:
+            picture = decode(args.folder / name)
+        except (ValueError, OSError):  # in a folder that cannot be read now, or gone since it was found
+            picture = np.full((1, 1, 3), 255, np.uint8)
+            notes.append("cannot be read now")
+        sheet.add(name, picture)
         tiles.append(picture_card(sheet, name, f"{rank} · {score:.3f}", label=name, notes=notes))
     part = f"the part {args.crop} of " if args.crop else ""
     header = (

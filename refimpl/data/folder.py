@@ -14,6 +14,7 @@ import concurrent.futures
 import contextlib
 import hashlib
 import os
+import stat
 import zipfile
 from pathlib import Path
 from typing import NamedTuple
@@ -37,7 +38,7 @@ class ImageSet(NamedTuple):
 
     images: np.ndarray  # (n, size, size, 3) uint8
     labels: np.ndarray  # (n,) int64, index into class_names
-    class_names: tuple
+    class_names: tuple  # sorted, of all splits of the source: a label is the same class in each
     names: tuple  # n paths inside the folder or archive, with "/"
     skipped: tuple  # (name, reason) of every file or folder that could not be used
     source: str  # the folder or file that the pictures came from
@@ -60,7 +61,7 @@ def load_folder(source, *, split=None, size=None, mode="stretch", progress=None,
     size = None if size is None else check_integer(size, "size", minimum=1)
     check_choice(mode, "mode", MODES)
     with FileTree(source) as files:
-        chosen, class_of, skipped = _layout(files, split)
+        chosen, classes, skipped = _layout(files, split)
         key = _cache_key(files, chosen, size, mode)
         stored = None if cache is None else Path(cache) / f"decoded-{key}.npz"
         if stored is not None and (arrays := _read_cache(stored)) is not None:
@@ -70,10 +71,9 @@ def load_folder(source, *, split=None, size=None, mode="stretch", progress=None,
             if stored is not None and all_read:
                 _write_cache(stored, images, kept, broken)
     names = tuple(chosen[i] for i in kept)
-    class_names = tuple(sorted({class_of[name] for name in chosen}))
-    number = {name: label for label, name in enumerate(class_names)}
-    labels = np.array([number[class_of[name]] for name in names], np.int64)
-    return ImageSet(images, labels, class_names, names, tuple(skipped + broken), str(source))
+    number = {name: label for label, name in enumerate(classes)}
+    labels = np.array([number[name.split("/")[-2]] for name in names], np.int64)
+    return ImageSet(images, labels, classes, names, tuple(skipped + broken), str(source))
 
 
 class FileTree:
@@ -136,16 +136,25 @@ class FileTree:
         if size > MAX_FILE_BYTES:
             raise ValueError(f"{size} bytes are more than the limit of {MAX_FILE_BYTES}")
         if self.archive is None:
-            return (self.path / name).read_bytes()
+            path = self.path / name
+            if not stat.S_ISREG(path.stat().st_mode):  # a pipe, say, would be waited for
+                raise ValueError("not a regular file")
+            with path.open("rb") as file:
+                return self._limited(file)
         try:
             with self.archive.open(name) as file:
-                data = file.read(MAX_FILE_BYTES + 1)
+                return self._limited(file)
         except OSError as error:  # of the disk or the network, so perhaps not of the next try
             raise OSError(f"cannot be read from the archive ({_reason(error)})") from None
         except Exception as error:  # zipfile raises its own, zlib's, RuntimeError (passwords), NotImplementedError
             raise ValueError(f"cannot be read from the archive ({error})") from None
+
+    @staticmethod
+    def _limited(file):
+        """All of it: what its folder or archive says of its size need not be true."""
+        data = file.read(MAX_FILE_BYTES + 1)
         if len(data) > MAX_FILE_BYTES:
-            raise ValueError(f"unpacks to more than the limit of {MAX_FILE_BYTES} bytes")
+            raise ValueError(f"it holds more than the limit of {MAX_FILE_BYTES} bytes")
         return data
 
 
@@ -163,7 +172,7 @@ def _reason(error):
 
 
 def _layout(files, split):
-    """(names of the pictures to read, {name: class}, skipped) from the paths alone."""
+    """(names of the pictures to read, classes of all splits, skipped) from the paths alone."""
     skipped, parts = sorted(files.unread), {}
     for name in files.names:
         if name.lower().endswith(SUFFIXES):
@@ -180,17 +189,18 @@ def _layout(files, split):
         skipped.append((name, f"not {depth} folders deep, as most pictures here are"))
         del parts[name]
     outer = {p[0] for p in parts.values()}
-    wrapped = depth >= 2 and len(outer) == 1 and outer.isdisjoint(SPLITS)
+    wrapped = depth >= 2 and len(outer) == 1 and not {name.lower() for name in outer} & set(SPLITS)
     levels = depth - wrapped
     if levels not in (1, 2):
         raise ValueError(f"{files.path}: expected SPLIT/CLASS/IMAGE or CLASS/IMAGE, got {next(iter(parts))!r}")
     if levels == 1 and split is not None:
         raise ValueError(f"split: {files.path} has none (CLASS/IMAGE), got {split!r}; see split_by_class")
+    classes = tuple(sorted({p[-2] for p in parts.values()}))
     if split is not None:
         splits = sorted({p[-3] for p in parts.values()})
         check_choice(split, "split", splits)
         parts = {name: p for name, p in parts.items() if p[-3] == split}
-    return list(parts), {name: p[-2] for name, p in parts.items()}, skipped
+    return list(parts), classes, skipped
 
 
 def _decode_all(files, names, size, mode, progress):

@@ -10,7 +10,7 @@
 
 Pairs are (m, 2) int64, negatives (m, count) int64: row numbers of one collection, so that the same pictures are stored
 once. `groups` (n,) says what counts as similar: labels, or the item in the picture. A negative is never of the query's
-group; with `np.arange(n)` for groups only the query itself is excluded.
+group; with `np.arange(n)` for groups only the query itself is excluded, and in-batch its positive.
 """
 
 from typing import NamedTuple
@@ -32,7 +32,8 @@ def positives_from_labels(labels, seed, *, per_query=1):
     """
     labels = check_groups(labels, "labels")
     per_query = check_integer(per_query, "per_query", minimum=1)
-    members, first, size = _blocks(labels, labels)
+    members = np.argsort(labels, kind="stable")
+    first, size = _block(labels[members], labels)
     query = np.repeat(np.flatnonzero(size > 1), per_query)
     if not len(query):
         raise ValueError("labels: expected at least two rows with one label, every label occurs once")
@@ -112,23 +113,32 @@ def random_negatives(groups, queries, count, seed):
     """
     groups = check_groups(groups, "groups")
     queries = check_rows(queries, "queries", len(groups))
-    return _draw_from_other_groups(groups, groups[queries], count, seed)
+    members = np.argsort(groups, kind="stable")
+    return members[_draw_outside(len(groups), [_block(groups[members], groups[queries])], count, seed)]
 
 
 def in_batch_negatives(groups, pairs, count, seed):
     """(m, count): for each pair of a batch, `count` of the other pairs' positives, of other groups than the query.
 
     Their embeddings are there anyway, so they cost no further pass through the encoder; but the more often a picture is
-    a positive, the more often it is a negative. A picture that is the positive of several pairs counts several times.
+    a positive, the more often it is a negative. A picture that is the positive of several pairs counts several times,
+    and is a negative of none of them.
 
-    groups  (n,) integers, of the collection
+    groups  (n,) integers, of the collection; a pair's positive may be of another group than its query
     pairs   (m, 2) rows (query, positive): the batch
-    Raises ValueError if for some pair the batch has fewer than `count` positives of other groups.
+    Raises ValueError if for some pair the batch has fewer than `count` positives that may be its negatives.
     """
     groups = check_groups(groups, "groups")
     pairs = check_pairs(pairs, len(groups))
     query, positive = pairs.T
-    return positive[_draw_from_other_groups(groups[positive], groups[query], count, seed)]
+    # By group, then by row: what is of the query's group lies together, and so does what is the pair's own positive.
+    _, group = np.unique(groups[positive], return_inverse=True)
+    key = group * len(groups) + positive
+    members = np.argsort(key, kind="stable")
+    first, size = _block(groups[positive[members]], groups[query])
+    own_first, own_size = _block(key[members], key)
+    own_size[groups[positive] == groups[query]] = 0  # it lies in the other block
+    return positive[members[_draw_outside(len(pairs), [(first, size), (own_first, own_size)], count, seed)]]
 
 
 def hard_negatives(groups, queries, neighbours, count, *, skip=0):
@@ -189,23 +199,27 @@ def candidate_rows(pairs, negatives, seed):
 # ---- Drawing --------------------------------------------------------------------------------------------------------
 
 
-def _blocks(groups, wanted):
-    """Rows sorted by group: members (n,), first (m,), size (m,); members[first : first + size] are of group wanted."""
-    members = np.argsort(groups, kind="stable")
-    first = np.searchsorted(groups[members], wanted, side="left")
-    return members, first, np.searchsorted(groups[members], wanted, side="right") - first
+def _block(in_order, wanted):
+    """first (m,), size (m,): in_order[first : first + size] are those equal to wanted."""
+    first = np.searchsorted(in_order, wanted, side="left")
+    return first, np.searchsorted(in_order, wanted, side="right") - first
 
 
-def _draw_from_other_groups(groups, wanted, count, seed):
-    """(m, count): different rows whose group is not wanted[i], every set of them equally likely."""
+def _draw_outside(n, blocks, count, seed):
+    """(m, count): different numbers below n outside of the row's blocks, every set of them equally likely.
+
+    blocks  [(first (m,), size (m,))]: in each row disjoint
+    """
     count = check_integer(count, "count", minimum=1)
-    members, first, size = _blocks(groups, wanted)
-    others = len(groups) - size
+    first, size = (np.stack(column) for column in zip(*blocks))
+    others = n - size.sum(axis=0)
     if len(others) and others.min() < count:
-        raise ValueError(f"count: expected at most {others.min()}, the rows of other groups of some query, got {count}")
+        raise ValueError(f"count: expected at most {others.min()}, the rows that some query may have, got {count}")
     chosen = _distinct(others, count, np.random.default_rng(seed))
-    chosen += np.where(chosen >= first[:, None], size[:, None], 0)  # the query's own block is skipped
-    return members[chosen]
+    order = np.argsort(first, axis=0, kind="stable")
+    for start, length in zip(np.take_along_axis(first, order, axis=0), np.take_along_axis(size, order, axis=0)):
+        chosen += np.where(chosen >= start[:, None], length[:, None], 0)  # the lower block is skipped first
+    return chosen
 
 
 def _distinct(limits, count, rng):

@@ -6,26 +6,32 @@ Where a file is looked for, in this order:
     the cache              $REFIMPL_CACHE, or the user's cache folder of the operating system
     the public original    downloaded into the cache
 
-A download goes to `NAME.part`, continues there after an interruption, is checked against its SHA-256, and only then
-takes its final name. GitHub packs the archive of a repository anew from time to time, so the clothing set has no hash
+A download goes to a name of its own, so that two processes may download one file at the same time. It is checked
+against its SHA-256, and only then takes its final name; after an interruption it waits as `NAME.part` for the next call
+to continue it. GitHub packs the archive of a repository anew from time to time, so the clothing set has no hash
 that could be written down here: the hash of the first download is kept beside it (`NAME.sha256`), and a later
 download must have the same (trust on first use).
 
-`progress` is called as progress(done, total): of bytes while downloading, of files while decoding.
+`progress` is called as progress(done, total): of bytes while downloading, of files while a folder or zip of pictures
+is decoded (not for Omniglot and the binary CIFAR-10, which take a second or two).
 
 Licences: clothing CC0 1.0; CIFAR-10 (Krizhevsky, "Learning multiple layers of features from tiny images", 2009) free
 for research; Omniglot (Lake, Salakhutdinov and Tenenbaum, "Human-level concept learning through probabilistic program
 induction", 2015) MIT.
 """
 
+import contextlib
+import glob
 import gzip
 import hashlib
 import http.client
 import os
 import sys
 import tarfile
+import time
 import urllib.error
 import urllib.request
+import uuid
 import zlib
 from pathlib import Path
 from typing import NamedTuple
@@ -41,6 +47,7 @@ from .folder import FileTree, ImageSet, load_folder
 CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 OMNIGLOT_SETS = ("background_small1", "background_small2")
 TIMEOUT = 30  # seconds without a byte
+ABANDONED = 10 * TIMEOUT  # seconds after which whoever was downloading a file must be gone
 
 
 class Source(NamedTuple):
@@ -239,26 +246,68 @@ def download(url, path, *, sha256=None, progress=None):
 
     sha256   hexadecimal; None compares with `path`.sha256 if that exists and writes it if not
 
-    An interrupted download stays in `path`.part, and the next call continues it if the hash is known; without one
-    nothing would tell that the two halves belong to the same file.
+    If the hash is known, an interrupted download stays in `path`.part, and the next call continues it; without one
+    nothing would tell that the two halves belong to the same file. While it runs it has a name that no other call uses:
+    calls at the same time each download the whole, and each hashes and renames what it has written itself.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part, record = path.with_name(path.name + ".part"), path.with_name(path.name + ".sha256")
-    if sha256 is None and record.exists():
-        sha256 = record.read_text().strip()
+    own = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
     if sha256 is None:
-        part.unlink(missing_ok=True)
-    _fetch(url, part, progress)
-    with open(part, "rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+        sha256 = _recorded(record)
+    _take_over(part, own, sha256 is not None)
+    try:
+        _fetch(url, own, progress)
+    except BaseException:  # also whoever stops it by hand may go on one day
+        with contextlib.suppress(OSError):
+            if sha256 is None:
+                own.unlink()
+            else:
+                os.replace(own, part)
+        raise
+    found = _sha256(own)
+    if sha256 is None:
+        sha256 = _recorded(record)  # another call may have been first
     if sha256 is not None and found != sha256:
-        part.unlink()
+        own.unlink()
         raise DownloadError(f"{url}: expected SHA-256 {sha256}, got {found}; the file was thrown away")
     if not record.exists():
         with atomic_write(record) as file:
             file.write(found.encode() + b"\n")
-    os.replace(part, path)
+    try:
+        os.replace(own, path)
+    except PermissionError:  # Windows, where another call was first and its file is being read already
+        same = path.exists() and _sha256(path) == found
+        own.unlink()
+        if not same:
+            raise
+
+
+def _take_over(part, own, known):
+    """Rename to `own` what an interrupted download has left, to continue it; remove it if no hash is known.
+
+    Left is `part`, and of a process that was killed the name that it used, when nobody has written there for ABANDONED
+    seconds. Two calls may want the same: the rename gives it to one of them.
+    """
+    for left in (part, *part.parent.glob(f"{glob.escape(part.stem)}.{32 * '?'}.part")):
+        with contextlib.suppress(OSError):  # not there or no longer, or on Windows still open
+            if left != part and time.time() - left.stat().st_mtime < ABANDONED:
+                continue
+            if known and not own.exists():
+                os.utime(left)  # or the next call would take it away again before the first byte comes
+                os.rename(left, own)
+            else:
+                left.unlink()
+
+
+def _recorded(record):
+    return record.read_text().strip() if record.exists() else None
+
+
+def _sha256(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _fetch(url, part, progress):

@@ -35,8 +35,6 @@ BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 RED, GREEN, BLUE = np.float32(0.299), np.float32(0.587), np.float32(0.114)  # luminance, ITU-R BT.601
 ZERO, HALF, ONE, FOUR, SIX = (np.float32(v) for v in (0, 0.5, 1, 4, 6))
 
-# Sums and products may be reordered and fused, so that loops over pixels become vector instructions.
-
 
 class Views(NamedTuple):
     """The parameters of n views, one row a picture. `identity_views` gives those that change nothing."""

@@ -5,6 +5,8 @@ fingerprint of the encoder, because vectors of another encoder are not comparabl
 """
 
 import hashlib
+import io
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -53,12 +55,16 @@ def save_table(path, table):
 
 
 def load_table(path):
-    """Read a table; ValueError if the file is damaged or no table."""
+    """Read a table; ValueError if the file is damaged or no table, OSError if it cannot be read."""
+    data = io.BytesIO(Path(path).read_bytes())  # what fails here is the disk, and what fails below the table
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(data, allow_pickle=False) as file:
             table = IndexTable(file["names"], file["stamps"], file["embeddings"], str(file["encoder"]))
     except Exception as error:  # zipfile, zlib, NumPy and KeyError all have their own for a damaged file
         raise ValueError(f"{path}: not an index table ({error})") from None
-    if not len(table.names) == len(table.stamps) == len(table.embeddings):
-        raise ValueError(f"{path}: not an index table (columns of different lengths)")
+    n = table.names.size
+    wrong = table.names.shape != (n,) or table.names.dtype.kind != "U" or table.stamps.shape != (n, 2)
+    wrong |= table.stamps.dtype != np.int64 or table.embeddings.dtype != np.float32
+    if wrong or table.embeddings.ndim != 2 or len(table.embeddings) != n:
+        raise ValueError(f"{path}: not an index table (columns of other shapes or types)")
     return table

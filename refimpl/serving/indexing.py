@@ -22,44 +22,69 @@ class Indexed(NamedTuple):
 
     table: IndexTable
     embedded: int  # pictures embedded now
-    kept: int  # pictures whose embedding was still good
+    kept: int  # pictures whose embedding was still good, or could not be looked at, as their folder cannot be read
     removed: int  # rows whose file is gone or no longer readable
-    skipped: list  # (name, reason) of files that could not be read
+    skipped: list  # (name, reason) of files and folders that could not be read
 
 
 def find_pictures(folder):
     """Paths below `folder` that look like pictures, sorted; hidden files and folders are left out.
 
-    Only the names are looked at: what cannot be read, or is no file, is among them. Raises ValueError if `folder` is
-    none.
+    Only the names are looked at: a file that cannot be read, or is none, is among them. Links to folders are not
+    followed, and what is in a folder that cannot be read is missing; `update_table` lists such folders. Raises
+    ValueError if `folder` is none, OSError if it cannot be read.
     """
+    return _find(folder)[0]
+
+
+def _find(folder):
+    """(paths of pictures, sorted; [(path, error)] of the folders below that cannot be read)."""
     folder = Path(folder)
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder")
-    # os.path.isdir: where a folder may be listed and not entered, path.is_dir() raises PermissionError
-    paths = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and not os.path.isdir(path))
-    return sorted(path for path in paths if not any(p.startswith(".") for p in path.relative_to(folder).parts))
+    unread = []
+
+    def unreadable(error):
+        if Path(error.filename) == folder:
+            raise error
+        unread.append((Path(error.filename), error))
+
+    paths = []
+    for place, subfolders, files in os.walk(folder, onerror=unreadable):
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        paths += [Path(place) / name for name in files if not name.startswith(".")]
+    return sorted(path for path in paths if path.suffix.lower() in SUFFIXES), unread
 
 
 def update_table(table, folder, encoder, *, batch=64, progress=None, keep=None):
     """Bring the table up to date with the folder.
 
     A file counts as unchanged if its size and its time of modification are. What cannot be decoded or is no regular
-    file (a pipe, say, which would be waited for) is skipped, with the reason; the others go on. At most `batch` decoded
-    pictures are in memory.
+    file (a pipe, say, which would be waited for) is skipped, with the reason; the others go on. So is a folder that
+    cannot be read, and as nobody knows what is in it now, its rows stay. At most `batch` decoded pictures are in
+    memory.
 
     table     an IndexTable of this encoder's embeddings; `empty_table` to begin with
     progress  called as progress(done, total) over the files to embed
     keep      called with the table so far every KEPT_EVERY seconds, to be saved: whoever is interrupted goes on there
     Returns Indexed, its rows sorted by name. Raises ValueError if `folder` is none, if the table is of another encoder
-    or of another width, and if `batch` is not an integer >= 1.
+    or of another width, and if `batch` is not an integer >= 1; OSError if `folder` itself cannot be read.
     """
     check_table(table, encoder)
     batch = check_integer(batch, "batch", minimum=1)
     folder = Path(folder)
     known = {name: i for i, name in enumerate(table.names.tolist())}
     names, stamps, rows, fresh, skipped = [], [], [], [], []
-    for path in find_pictures(folder):
+    paths, unread = _find(folder)
+    for place, error in unread:
+        inside = place.relative_to(folder).as_posix()
+        skipped.append((inside, str(error)))
+        for name, row in known.items():
+            if name.startswith(f"{inside}/"):
+                names.append(name)
+                stamps.append(table.stamps[row])
+                rows.append(table.embeddings[row])
+    for path in paths:
         name = path.relative_to(folder).as_posix()
         try:
             status = path.stat()

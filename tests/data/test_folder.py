@@ -3,11 +3,14 @@
 import errno
 import io
 import os
+import tempfile
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from refimpl.data import folder, load_folder
@@ -65,6 +68,41 @@ def test_classes_alone(tmp_path, container, wrapper):
 def test_one_split_is_a_split_and_not_a_wrapper(tmp_path):
     path = write(tmp_path, {f"train/{kind}/a.png": png(9) for kind in "xy"}, "folder")
     assert load_folder(path, split="train").class_names == ("x", "y")
+    path = write(tmp_path / "capital", {f"Train/{kind}/a.png": png(9) for kind in "xy"}, "folder")
+    assert load_folder(path, split="Train").class_names == ("x", "y")
+
+
+@given(
+    st.sets(st.tuples(st.sampled_from(["train", "test", "val"]), st.sampled_from("abcd")), min_size=1),
+    st.sampled_from(["zip", "folder"]),
+)
+def test_a_label_is_the_same_class_in_all_splits(parts, container):
+    with tempfile.TemporaryDirectory() as folder:
+        path = write(Path(folder), {f"{split}/{kind}/1.png": png(ord(kind)) for split, kind in parts}, container)
+        for split in {split for split, _ in parts}:
+            found = load_folder(path, split=split)
+            assert found.class_names == tuple(sorted({kind for _, kind in parts}))
+            assert [found.class_names[label] for label in found.labels] == [n.split("/")[1] for n in found.names]
+            assert [ord(found.class_names[label]) for label in found.labels] == found.images[:, 0, 0, 0].tolist()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_a_pipe_is_listed_and_not_waited_for(tmp_path):
+    path = write(tmp_path, {"a/1.png": png(9)}, "folder")
+    os.mkfifo(path / "a" / "2.png")
+    result = load_folder(path)
+    assert result.names == ("a/1.png",) and result.skipped == (("a/2.png", "not a regular file"),)
+
+
+def test_a_file_that_grows_beyond_the_limit_is_not_read_whole(tmp_path, monkeypatch):
+    path = write(tmp_path, {"a/1.png": png(1)}, "folder")
+    with folder.FileTree(path) as files:
+        monkeypatch.setattr(folder, "MAX_FILE_BYTES", files.stamps["a/1.png"][0])
+        assert len(files.read("a/1.png")) == folder.MAX_FILE_BYTES
+        with open(path / "a" / "1.png", "ab") as file:
+            file.write(b"more")
+        with pytest.raises(ValueError, match="more than the limit"):
+            files.read("a/1.png")
 
 
 @pytest.mark.parametrize("container", ["zip", "folder"])
@@ -190,7 +228,7 @@ def test_a_file_that_could_not_be_read_is_tried_again(tmp_path, monkeypatch, con
     """Unlike one that is broken, which stays so while its size and time are the same."""
     files = {f"a/{k}.png": png(k) for k in range(3)} | {"b/broken.png": png(3)[:30]}
     path, cache = write(tmp_path, files, container), tmp_path / "cache"
-    whole, name = (zipfile.ZipFile, "open") if container == "zip" else (Path, "read_bytes")
+    whole, name = (zipfile.ZipFile, "open") if container == "zip" else (Path, "open")
     read = getattr(whole, name)
 
     def no_network(self, *arguments):

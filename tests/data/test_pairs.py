@@ -110,20 +110,34 @@ def test_every_set_of_negatives_is_as_likely():
     assert sum(counts) == 5000 and stats.chisquare(counts).pvalue > 1e-5
 
 
+@pytest.mark.parametrize("within", [True, False])  # whether a pair's positive is of its query's group
 @given(group_lists, seeds, st.integers(1, 4))
-def test_in_batch_negatives(groups, seed, count):
+def test_in_batch_negatives(within, groups, seed, count):
     rng = np.random.default_rng(seed)
     pairs = rng.integers(0, len(groups), (6, 2))
-    pairs[:, 1] = [rng.choice(np.flatnonzero(groups == groups[q])) for q in pairs[:, 0]]
-    usable = [[p for p in pairs[:, 1].tolist() if groups[p] != groups[q]] for q in pairs[:, 0]]
-    if min(map(len, usable)) < count:
-        with pytest.raises(ValueError, match="count: expected at most"):
+    if within:
+        pairs[:, 1] = [rng.choice(np.flatnonzero(groups == groups[q])) for q in pairs[:, 0]]
+    usable = [[p for p in pairs[:, 1].tolist() if p != own and groups[p] != groups[q]] for q, own in pairs.tolist()]
+    enough = min(map(len, usable))
+    if enough < count:
+        with pytest.raises(ValueError, match=f"count: expected at most {enough}, "):
             data.in_batch_negatives(groups, pairs, count, seed)
         return
     negatives = data.in_batch_negatives(groups, pairs, count, seed)
+    assert (negatives != pairs[:, 1:]).all()
     for row, allowed in zip(negatives.tolist(), usable):
         for p in set(row):  # as often as it is a positive of the batch, at most
             assert row.count(p) <= allowed.count(p)
+
+
+def test_every_in_batch_negative_is_as_likely():
+    """Of pairs across groups, where only the own positive (row 4, of two pairs) and the query's group are left out."""
+    groups = np.array([0, 1, 0, 2, 3, 4])
+    pairs = np.array([[0, 4], [1, 2], [2, 3], [3, 4], [4, 5], [5, 1]])
+    counts = np.zeros(6)
+    for seed in range(2000):
+        counts += np.bincount(data.in_batch_negatives(groups, pairs, 2, seed)[0], minlength=6)
+    assert counts[[0, 2, 4]].sum() == 0 and stats.chisquare(counts[[1, 3, 5]]).pvalue > 1e-5
 
 
 @given(group_lists, seeds, st.integers(1, 4), st.integers(0, 3))

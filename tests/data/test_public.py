@@ -3,8 +3,10 @@
 import hashlib
 import http.server
 import io
+import os
 import tarfile
 import threading
+import time
 import urllib.request
 import zipfile
 
@@ -20,24 +22,31 @@ HASH = hashlib.sha256(CONTENT).hexdigest()
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """/good honours ranges, /plain ignores them, /cut stops half way; anything else is not there."""
+    """/good honours ranges, /plain ignores them, /cut stops half way, /waits stops there until the server's `go`.
+
+    Anything else is not there.
+    """
 
     def do_GET(self):
         self.server.requests.append((self.path, self.headers.get("Range")))
         content = self.server.content
         start = 0
-        if self.path == "/good" and (asked := self.headers.get("Range")):
+        if self.path in ("/good", "/waits") and (asked := self.headers.get("Range")):
             start = int(asked.removeprefix("bytes=").removesuffix("-"))
             if start >= len(content):
                 return self.send_error(416)
             self.send_response(206)
-        elif self.path in ("/good", "/plain", "/cut"):
+        elif self.path in ("/good", "/plain", "/cut", "/waits"):
             self.send_response(200)
         else:
             return self.send_error(404)
         self.send_header("Content-Length", str(len(content) - start))
         self.end_headers()
-        self.wfile.write(content[start : len(content) // 2] if self.path == "/cut" else content[start:])
+        half = max(start, len(content) // 2) if self.path in ("/cut", "/waits") else len(content)
+        self.wfile.write(content[start:half])
+        if self.path == "/waits":
+            self.server.go.wait(10)
+            self.wfile.write(content[half:])
 
     def log_message(self, *_):
         pass
@@ -46,7 +55,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def server():
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.requests, server.content = [], CONTENT
+    server.requests, server.content, server.go = [], CONTENT, threading.Event()
     server.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -107,6 +116,75 @@ def test_a_part_that_is_already_whole(server, tmp_path):
     (tmp_path / "a.bin.part").write_bytes(CONTENT)
     download(server.url + "/good", tmp_path / "a.bin", sha256=HASH)
     assert (tmp_path / "a.bin").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("sha256", [None, HASH])
+@pytest.mark.parametrize("second", ["/good", "/cut", "/waits"])
+def test_two_downloads_of_one_file_at_the_same_time(server, tmp_path, sha256, second):
+    """One is on its way when another begins, which is done sooner, fails, or is done later: no file but a whole one."""
+    path, half_way, errors = tmp_path / "a.bin", threading.Event(), []
+
+    def fetch(url, progress=None):
+        try:
+            download(server.url + url, path, sha256=sha256, progress=progress)
+            assert path.read_bytes() == CONTENT and (tmp_path / "a.bin.sha256").read_text().strip() == HASH
+        except BaseException as error:
+            errors.append(error)
+
+    begun = threading.Thread(target=fetch, args=("/waits", lambda *_: half_way.set()))
+    threads = [begun, threading.Thread(target=fetch, args=(second,))]
+    begun.start()
+    assert half_way.wait(10)
+    threads[1].start()
+    if second == "/waits":
+        while len(server.requests) < 2:
+            threads[1].join(0.01)
+    else:
+        threads[1].join(10)
+    server.go.set()
+    for thread in threads:
+        thread.join(10)
+    assert [type(error) for error in errors] == ([DownloadError] if second == "/cut" else [])
+    assert path.read_bytes() == CONTENT and (tmp_path / "a.bin.sha256").read_text().strip() == HASH
+
+
+def test_two_first_downloads_of_different_files_are_not_both_trusted(server, tmp_path):
+    path = tmp_path / "a.bin"
+
+    server.content = CONTENT[::-1]
+
+    def later(*_):
+        if not path.exists():
+            server.content = CONTENT
+            download(server.url + "/good", path)
+
+    with pytest.raises(DownloadError, match=f"expected SHA-256 {HASH}"):
+        download(server.url + "/good", path, progress=later)
+    assert path.read_bytes() == CONTENT and names(tmp_path) == ["a.bin", "a.bin.sha256", "data"]
+
+
+def test_a_download_stopped_by_hand_is_continued(server, tmp_path):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        download(server.url + "/good", tmp_path / "a.bin", sha256=HASH, progress=stop)
+    done = (tmp_path / "a.bin.part").stat().st_size
+    download(server.url + "/good", tmp_path / "a.bin", sha256=HASH)
+    assert server.requests[-1] == ("/good", f"bytes={done}-")
+    assert names(tmp_path) == ["a.bin", "a.bin.sha256", "data"]
+
+
+@pytest.mark.parametrize("sha256", [None, HASH])
+@pytest.mark.parametrize("age", [0, 2 * public.ABANDONED])
+def test_what_a_killed_process_has_left_is_continued_once_it_must_be_gone(server, tmp_path, sha256, age):
+    left = tmp_path / f"a.bin.{'0123456789abcdef' * 2}.part"
+    left.write_bytes(CONTENT[:1000])
+    os.utime(left, (time.time() - age,) * 2)
+    download(server.url + "/good", tmp_path / "a.bin", sha256=sha256)
+    assert (tmp_path / "a.bin").read_bytes() == CONTENT
+    assert server.requests == [("/good", "bytes=1000-" if age and sha256 else None)]
+    assert left.exists() == (age == 0)  # of another process that is at work
 
 
 def test_trust_on_first_use(server, tmp_path):

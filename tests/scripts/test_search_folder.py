@@ -1,5 +1,6 @@
-"""search_folder.py in this process: which encoder it takes."""
+"""search_folder.py in this process: which encoder it takes, and what happens to its table."""
 
+import errno
 import importlib
 import os
 import random
@@ -69,6 +70,42 @@ def test_train_and_encoder_exclude_each_other(search, capsys):
     with pytest.raises(SystemExit):
         search("--train", "--encoder", "x.npz")
     assert "--train and --encoder" in capsys.readouterr().err
+
+
+def test_an_emptied_folder_leaves_its_table(search, tmp_path, capsys):
+    """A disk that is not mounted, the index elsewhere."""
+    table, query = tmp_path / "index" / "table.npz", tmp_path / "query.png"
+    shutil.copy(search.folder / "3.png", query)
+    search("--query", query)
+    arguments = ["--query", query, "--index", table.parent]
+    search(*arguments)
+    before = table.read_bytes()
+    for picture in search.folder.glob("*.png"):
+        picture.unlink()
+    with pytest.raises(SystemExit):
+        search(*arguments)
+    assert "found none" in capsys.readouterr().err and table.read_bytes() == before
+
+
+def test_what_is_found_in_a_folder_that_cannot_be_read_now_has_no_picture(search, tmp_path, monkeypatch, capsys):
+    closed, scandir = search.folder / "closed", os.scandir
+    closed.mkdir()
+    write_pictures(closed, 1)
+    query = tmp_path / "query.png"
+    shutil.copy(closed / "0.png", query)
+    search("--query", query)
+
+    def breaking(place="."):
+        if Path(place) == closed:
+            raise OSError(errno.EIO, "Input/output error", os.fspath(place))
+        return scandir(place)
+
+    monkeypatch.setattr(os, "scandir", breaking)
+    (closed / "0.png").unlink()
+    search("--query", query, "-k", "3")
+    output = capsys.readouterr().out
+    assert "skipped closed: " in output and "7 kept, 0 removed" in output
+    assert (tmp_path / "page.html").read_text(encoding="utf-8").count("cannot be read now") == 1
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -139,6 +140,53 @@ def test_what_may_be_listed_and_not_looked_at_is_skipped(tmp_path, monkeypatch):
     assert [name for name, _ in indexed.skipped] == ["closed/a00.png"]
 
 
+TREE = ["a/a00.png", "a/b/a00.png", "a00.png", "c/a00.png", "c/d/a00.png"]
+
+
+@contextlib.contextmanager
+def broken_disk(folder, unread):
+    """These folders below `folder` cannot be listed."""
+    scandir = os.scandir
+
+    def breaking(place="."):
+        if Path(place) in {folder / name for name in unread}:
+            raise OSError(errno.EIO, "Input/output error", os.fspath(place))
+        return scandir(place)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "scandir", breaking)
+        yield
+
+
+@given(unread=st.sets(st.sampled_from(["a", "a/b", "c", "c/d", ".hidden"])), gone=st.sets(st.sampled_from(TREE)))
+def test_a_folder_that_cannot_be_read_is_listed_and_keeps_its_rows(tmp_path_factory, unread, gone):
+    folder, encoder = tmp_path_factory.mktemp("pictures"), small_encoder()
+    for i, name in enumerate([*TREE, ".hidden/a00.png"]):
+        write_pictures((folder / name).parent, 1, seed=i)
+    before = serving.update_table(fresh_table(encoder), folder, encoder).table
+    assert before.names.tolist() == TREE
+    for name in gone:
+        (folder / name).unlink()
+    with broken_disk(folder, unread):
+        after = serving.update_table(before, folder, encoder)
+    unseen = {name for name in TREE if any(name.startswith(f"{place}/") for place in unread)}
+    assert sorted(name for name, _ in after.skipped) == sorted(
+        place for place in unread - {".hidden"} if not any(place.startswith(f"{other}/") for other in unread)
+    )
+    assert all("Input/output error" in reason for _, reason in after.skipped)
+    rows = [i for i, name in enumerate(TREE) if name in unseen or name not in gone]
+    assert (after.embedded, after.kept, after.removed) == (0, len(rows), len(TREE) - len(rows))
+    for now, then in zip(after.table[:3], before[:3]):
+        np.testing.assert_array_equal(now, then[rows])
+
+
+def test_a_folder_that_cannot_be_read_itself_is_an_os_error(tmp_path):
+    encoder = small_encoder()
+    write_pictures(tmp_path, 1)
+    with broken_disk(tmp_path, ["."]), pytest.raises(OSError, match="Input/output error"):
+        serving.update_table(fresh_table(encoder), tmp_path, encoder)
+
+
 @pytest.mark.parametrize("rows", [0, 2])
 def test_a_table_of_another_encoder_or_width_is_refused(tmp_path, rows):
     encoder, other = small_encoder(), small_encoder(seed=1)
@@ -170,6 +218,42 @@ def test_a_table_survives_its_file(tmp_path):
     assert loaded.encoder == table.encoder
     for column in ("names", "stamps", "embeddings"):
         np.testing.assert_array_equal(getattr(loaded, column), getattr(table, column))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"names": np.array("a")},
+        {"names": np.array([["a", "b"]])},
+        {"names": np.arange(2)},
+        {"stamps": np.zeros(2, np.int64)},
+        {"stamps": np.zeros((2, 2))},
+        {"stamps": np.zeros((1, 2), np.int64)},
+        {"embeddings": np.zeros((3, 8), np.float32)},
+        {"embeddings": np.zeros(2, np.float32)},
+        {"embeddings": np.zeros((2, 8))},
+    ],
+)
+def test_a_file_with_other_columns_is_no_table(tmp_path, wrong):
+    columns = {"names": np.array(["a", "b"]), "stamps": np.zeros((2, 2), np.int64), "encoder": "e"}
+    columns["embeddings"] = np.zeros((2, 8), np.float32)
+    np.savez(tmp_path / "t.npz", **columns)
+    assert serving.load_table(tmp_path / "t.npz").names.tolist() == ["a", "b"]
+    np.savez(tmp_path / "t.npz", **columns | wrong)
+    with pytest.raises(ValueError, match="t.npz: not an index table"):
+        serving.load_table(tmp_path / "t.npz")
+
+
+def test_a_table_that_cannot_be_read_is_not_called_damaged(tmp_path, monkeypatch):
+    """Whoever builds a damaged table anew would otherwise throw a good one away."""
+    serving.save_table(tmp_path / "t.npz", fresh_table(small_encoder()))
+
+    def broken_disk(path):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Path, "read_bytes", broken_disk)
+    with pytest.raises(OSError, match="Input/output error"):
+        serving.load_table(tmp_path / "t.npz")
 
 
 def test_every_picture_finds_itself(tmp_path):
