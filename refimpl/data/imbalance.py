@@ -12,7 +12,7 @@ Split first: an oversampled row on both sides of a split is a leak.
 import numpy as np
 
 from ..validation import check_integer
-from .rows import check_groups
+from .rows import check_groups, rows_by_group
 
 
 def oversample(labels, seed, *, to=None):
@@ -22,13 +22,13 @@ def oversample(labels, seed, *, to=None):
     to      at least the size of the largest class
     """
     labels = check_groups(labels, "labels")
-    names, sizes = np.unique(labels, return_counts=True)
-    to = sizes.max() if to is None else check_integer(to, "to", minimum=int(sizes.max()))
+    classes = rows_by_group(labels)
+    largest = max(map(len, classes))
+    to = largest if to is None else check_integer(to, "to", minimum=largest)
     rng = np.random.default_rng(seed)
     rows = []
-    for label in names:
-        members = np.flatnonzero(labels == label)
-        whole, rest = divmod(int(to), len(members))
+    for members in classes:
+        whole, rest = divmod(to, len(members))
         rows += [np.repeat(members, whole), rng.choice(members, rest, replace=False)]
     return np.sort(np.concatenate(rows))
 
@@ -36,11 +36,10 @@ def oversample(labels, seed, *, to=None):
 def undersample(labels, seed, *, to=None):
     """Different rows, sorted: of each class as many as the smallest has, or `to` (a smaller class then gives all)."""
     labels = check_groups(labels, "labels")
-    names, sizes = np.unique(labels, return_counts=True)
-    to = sizes.min() if to is None else check_integer(to, "to", minimum=1)
+    classes = rows_by_group(labels)
+    to = min(map(len, classes)) if to is None else check_integer(to, "to", minimum=1)
     rng = np.random.default_rng(seed)
-    members = [np.flatnonzero(labels == label) for label in names]
-    return np.sort(np.concatenate([rng.choice(m, min(int(to), len(m)), replace=False) for m in members]))
+    return np.sort(np.concatenate([rng.choice(m, min(to, len(m)), replace=False) for m in classes]))
 
 
 def balanced_rows(labels, n, seed, *, class_chances=None):

@@ -13,6 +13,12 @@ def check_groups(groups, name, *, min_rows=1):
     return groups.astype(np.int64)
 
 
+def rows_by_group(groups):
+    """The rows of each group that occurs, in rising order of groups and of rows. Cost: O(n log n), for any number."""
+    order = np.argsort(groups, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(groups[order])) + 1) if len(groups) else []
+
+
 def check_rows(rows, name, n, *, shape=(None,), least=0):
     """`rows` as int64 of that shape, all in [least, n)."""
     rows = check_array(rows, name, shape=shape)

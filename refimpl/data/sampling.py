@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..validation import check_array, check_integer
-from .rows import check_groups
+from .rows import check_groups, rows_by_group
 
 
 def convenience_sample(n, k):
@@ -42,9 +42,9 @@ def stratified_sample(labels, k, seed):
     labels = check_groups(labels, "labels", min_rows=0)
     n, k = _check_sizes(len(labels), k)
     rng = np.random.default_rng(seed)
-    names, sizes = np.unique(labels, return_counts=True)
-    quota = _largest_remainders(sizes, k, rng)
-    drawn = [rng.choice(np.flatnonzero(labels == c), q, replace=False) for c, q in zip(names, quota)]
+    members = rows_by_group(labels)
+    quota = _largest_remainders(np.array([len(m) for m in members], np.int64), k, rng)
+    drawn = [rng.choice(m, q, replace=False) for m, q in zip(members, quota)]
     return np.sort(np.concatenate([np.empty(0, np.int64), *drawn]))
 
 

@@ -17,7 +17,7 @@ for you to know; for near-copies, group by a perceptual hash first.
 import numpy as np
 
 from ..validation import check_array, check_integer, check_number
-from .rows import check_groups
+from .rows import check_groups, rows_by_group
 
 
 def split_rows(n, fraction, seed):
@@ -40,8 +40,8 @@ def split_by_class(labels, fraction, seed):
     fraction = _check_fraction(fraction)
     rng = np.random.default_rng(seed)
     held_out = []
-    for label in np.unique(labels):
-        rows = rng.permutation(np.flatnonzero(labels == label))
+    for members in rows_by_group(labels):
+        rows = rng.permutation(members)
         if len(rows) > 1:
             held_out += rows[: _share(len(rows), fraction)].tolist()
     return _sides(held_out, len(labels))

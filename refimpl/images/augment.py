@@ -35,17 +35,22 @@ BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 RED, GREEN, BLUE = np.float32(0.299), np.float32(0.587), np.float32(0.114)  # luminance, ITU-R BT.601
 ZERO, HALF, ONE, FOUR, SIX = (np.float32(v) for v in (0, 0.5, 1, 4, 6))
 
+# So many times the picture a box may be high and wide, and the view a blur's sigma: more is no picture, only time.
+MOST_TIMES = 4
+
 
 class Views(NamedTuple):
     """The parameters of n views, one row a picture. `identity_views` gives those that change nothing."""
 
-    box: np.ndarray  # (n, 4) float32: top, left, height, width, in pixels of the source
+    # (n, 4) float32: top, left, height, width, in pixels of the source; sides above 0, at most 4 times the picture's
+    box: np.ndarray
     angle: np.ndarray  # (n,) float32, radians
     flip: np.ndarray  # (n,) bool
     jitter: np.ndarray  # (n, 4) float32: factors of brightness, contrast, saturation (1: none), turn of hue (0: none)
     order: np.ndarray  # (n, 4) int64: the order of the four jitters, a permutation of 0..3
     grey: np.ndarray  # (n,) bool
-    sigma: np.ndarray  # (n,) float32: standard deviation of the blur in pixels of the view; 0 is none
+    # (n,) float32: standard deviation of the blur in pixels of the view, at most 4 times its side; 0 is none
+    sigma: np.ndarray
 
 
 def simclr_views(
@@ -73,7 +78,7 @@ def simclr_views(
     rotation          degrees; angles are uniform in [-rotation, rotation]
     jitter_strength   s: factors of brightness, contrast and saturation are uniform in [1 - 0.8 s, 1 + 0.8 s], the turn
                       of hue in [-0.2 s, 0.2 s] circles
-    blur_sigma        range of the standard deviation, in pixels of the view
+    blur_sigma        range of the standard deviation, in pixels of the view, at most 4 times its side
     *_probability     how often a step takes place at all
 
     Returns (n, size, size, 3) float32 in [0, 1].
@@ -170,6 +175,8 @@ def identity_views(n, height, width):
 def apply_views(images, views, size):
     """`images` (n, h, w, 3) uint8 seen through `views`: (n, size, size, 3) float32 in [0, 1].
 
+    Raises ValueError, naming the column, for shapes that differ, values that are not finite as float32, an `order` that
+    is no permutation, and a box or sigma beyond what `Views` allows.
     Costs O(size^2) a picture, times ceil(box / size)^2 where the view is coarser than the source, in parallel.
     """
     size = check_integer(size, "size", minimum=1)
@@ -182,10 +189,26 @@ def apply_views(images, views, size):
     arrays = []
     for name, rest in columns.items():
         value = check_array(getattr(views, name), f"views.{name}", shape=(n, *rest), finite=True)
-        arrays.append(np.ascontiguousarray(value, kinds.get(name, np.float32)))
+        with np.errstate(over="ignore"):
+            array = np.ascontiguousarray(value, kinds.get(name, np.float32))
+        arrays.append(check_array(array, f"views.{name}", finite=True))  # again: float64 may overflow
+    # The kernel trusts what it gets: it looks up jitter[n, order], and box and sigma decide how long its loops are.
+    most = MOST_TIMES * np.array(images.shape[1:3])
+    wrong_order = (np.sort(views.order, axis=1) != np.arange(4)).any(axis=1)
+    _refuse("order", views.order, wrong_order, "a permutation of 0..3")
+    sides = arrays[0][:, 2:]
+    _refuse("box", views.box, ((sides <= 0) | (sides > most)).any(axis=1), f"sides above 0 and at most {most.tolist()}")
+    sigma = arrays[-1]
+    _refuse("sigma", views.sigma, (sigma < 0) | (sigma > MOST_TIMES * size), f"0 to {MOST_TIMES * size}")
     result = np.empty((n, size, size, 3), np.float32)
     _apply(np.ascontiguousarray(images), *arrays, result)
     return result
+
+
+def _refuse(name, values, wrong, expected):
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise ValueError(f"views.{name}: expected {expected}, got {np.asarray(values)[row].tolist()} in row {row}")
 
 
 @njit(parallel=True, cache=True)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from refimpl import data
+from refimpl.data.rows import rows_by_group
 
 seeds = st.integers(0, 2**32 - 1)
 RESERVOIRS = (data.reservoir_sample, data.reservoir_sample_skipping)
@@ -239,6 +240,40 @@ def test_balanced_rows_are_rows(labels, n, seed):
     rows = data.balanced_rows(labels, n, seed)
     assert len(rows) == n and (n == 0 or (rows.min() >= 0 and rows.max() < len(labels)))
     np.testing.assert_array_equal(rows, data.balanced_rows(labels, n, seed))
+
+
+# ---- Many classes ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda labels: data.split_by_class(labels, 0.5, 0),
+        lambda labels: data.stratified_sample(labels, len(labels) // 2, 0),
+        lambda labels: data.oversample(labels, 0),
+        lambda labels: data.undersample(labels, 0),
+    ],
+)
+def test_not_every_row_is_looked_at_for_every_class(function, monkeypatch):
+    """2,000 classes of two: a look at all rows for each would be 8 million."""
+    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(2000), 2))
+    flatnonzero, looks = np.flatnonzero, []
+    monkeypatch.setattr(np, "flatnonzero", lambda array: looks.append(np.size(array)) or flatnonzero(array))
+    function(labels)
+    assert sum(looks) <= 4 * len(labels)
+
+
+@given(label_lists, seeds)
+def test_rows_by_group(labels, seed):
+    """Also that a seed gives the rows it always gave: those drawn from each class's rows in rising order."""
+    rng = np.random.default_rng(seed)
+    members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    for found, expected in zip(rows_by_group(labels), members, strict=True):
+        assert found.dtype == np.int64
+        np.testing.assert_array_equal(found, expected)
+    drawn = [rng.choice(rows, min(map(len, members)), replace=False) for rows in members]
+    np.testing.assert_array_equal(data.undersample(labels, seed), np.sort(np.concatenate(drawn)))
+    assert rows_by_group(np.zeros(0, np.int64)) == []
 
 
 @pytest.mark.parametrize(

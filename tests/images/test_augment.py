@@ -185,6 +185,43 @@ def test_wrong_arguments(options, name):
         simclr_views(IMAGES, 0, **options)
 
 
+@pytest.mark.parametrize(
+    "name, wrong",
+    [
+        ("order", [0, 1, 2, 4]),
+        ("order", [0, 1, 2, -1]),
+        ("order", [0, 1, 1, 3]),
+        ("order", [0, 1, 2, 3.5]),
+        ("order", [0, 1, 2, 2**40]),
+        ("sigma", -0.1),
+        ("sigma", 65.0),
+        ("sigma", 1e9),
+        ("sigma", 1e300),
+        ("angle", 1e300),  # infinite as float32, and then no place in the picture
+        ("box", [0, 0, 0, 16]),
+        ("box", [0, 0, 16, -1]),
+        ("box", [0, 0, 1e9, 16]),
+        ("box", [0, 0, 16, 64.1]),
+        ("box", [1e300, 0, 16, 16]),
+        ("jitter", [1, 1, 1, 1e300]),
+    ],
+)
+@given(row=st.integers(0, 5))
+def test_parameters_that_would_lead_the_kernel_astray(name, wrong, row):
+    column = getattr(IDENTITY, name).astype(np.result_type(getattr(IDENTITY, name), np.asarray(wrong)))
+    column[row] = wrong
+    with pytest.raises(ValueError, match=rf"^views\.{name}: expected "):
+        apply_views(IMAGES, IDENTITY._replace(**{name: column}), 16)
+
+
+def test_parameters_at_their_limits():
+    box = np.tile(np.array([-24, -24, 64, 64], np.float32), (6, 1))
+    assert apply_views(IMAGES, IDENTITY._replace(box=box, sigma=np.full(6, 64, np.float32)), 16).shape == (6, 16, 16, 3)
+    assert simclr_views(IMAGES, 0, size=1, blur_probability=1.0).shape == (6, 1, 1, 3)
+    with pytest.raises(ValueError, match=r"^views\.sigma: expected 0 to 64, got "):
+        simclr_views(IMAGES, 0, blur_probability=1.0, blur_sigma=(1e3, 1e12))
+
+
 def test_wrong_pictures_and_parameters():
     with pytest.raises(ValueError, match="^images"):
         simclr_views(UNIT, 0)
