@@ -15,10 +15,14 @@ from plot_ann_pages import NAMED
 
 from refimpl.files import atomic_write
 
-RECORDS = ("benchmark_ann", "benchmark_ann_trees", "benchmark_ann_cifar", "benchmark_filtered", "ann_floors")
+RECORDS = (
+    "benchmark_ann", "benchmark_ann_trees", "benchmark_ann_cifar", "benchmark_ann_million", "benchmark_filtered",
+    "ann_floors",
+)  # fmt: skip
 WORK = "| work | ours | best other | ratio |"
 CONTENDERS = "| index | build, s | queries/s at recall 0.95 | at recall 0.99 |"
 ALL = "| index | build, s | bytes a vector | queries/s at recall 0.95 | at recall 0.99 | alone: p50, ms | p99, ms |"
+MILLION = "| on a million | build, s | bytes a vector | queries/s at recall 0.95 | at recall 0.99 | alone: p50, ms | p99, ms |"
 PHOTOGRAPHS = "| on photographs | build, s | queries/s at recall 0.95 | at recall 0.99 | alone: p50, ms | p99, ms |"
 FLOOR = "| limited by | counted for a query | floor, us | measured, us |"
 GOALS = "| work | goal | not below | measured |"
@@ -156,7 +160,7 @@ def main():
     parser.add_argument("--docs", type=Path, default=Path("docs"))
     options = parser.parse_args()
     with one_line_errors(parser):
-        flat, trees, photographs, filtered, floors = (
+        flat, trees, photographs, million, filtered, floors = (
             json.loads((options.docs / "results" / f"{name}.json").read_text()) for name in RECORDS
         )
     rows, contenders, floors = flat["rows"] + trees["rows"], flat["contenders"], floors["results"]
@@ -168,6 +172,7 @@ def main():
     tables["comparison"] = [
         (ALL, all_rows(contenders)),
         (PHOTOGRAPHS, all_rows(photographs["contenders"], memory=False)),
+        (MILLION, all_rows(million["contenders"])),
         (GOALS, goal_rows(rows)),
         (FLOORS, all_floor_rows(floors)),
         *((FILTERED.format(kind), filtered_rows(filtered["rows"], kind)) for kind in ("random", "one side")),
