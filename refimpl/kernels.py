@@ -36,7 +36,7 @@ class _NoCollections(event.Listener):
     """Python's garbage collector rests while a kernel of ours is compiled.
 
     Numba builds hundreds of thousands of small objects that are needed to the end. The collector looks through them at
-    every few hundred new ones, which takes an eighth of a first call. Numba compiles in one thread at a time.
+    every few hundred new ones, which takes a tenth of a first call. Numba compiles in one thread at a time.
     """
 
     def __init__(self):

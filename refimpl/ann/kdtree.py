@@ -25,8 +25,8 @@ class KDTreeIndex(Index):
 
     leaf_size    points in a leaf, at most (coinciding points apart)
     eps          >= 0: distances up to (1 + eps) times the true ones will do; l2 in the stored form (index.py)
-    max_leaves   leaves searched for a query, those with the nearest cells, or more if these hold fewer than k; None for
-                 an exact answer
+    max_leaves   leaves searched for a query, those with the nearest cells, or more if these hold fewer than k, and if
+                 `allow` closes rows; None for an exact answer
 
     Build O(d n log n); search O(log n) in few dimensions, O(n) in many.
     """
@@ -73,8 +73,9 @@ class KDTreeIndex(Index):
     def _nearest(self, queries, k, open_rows):
         *arguments, options = self._arguments(queries, open_rows)
         budget = self.max_leaves
-        if budget is not None:  # as many open rows as without a filter
-            budget = -(-budget * self._built // max(1, int(np.count_nonzero(open_rows[: self._built]))))
+        if budget is not None:  # as many open rows as without a filter; there are no more leaves than rows
+            n_open = max(1, int(np.count_nonzero(open_rows[: self._built])))
+            budget = min(-(-budget * self._built // n_open), len(self._ids))
         options.update(eps=self.eps, max_leaves=budget)
         return search_tree(*arguments, k, **options)
 

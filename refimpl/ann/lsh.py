@@ -195,7 +195,7 @@ class LSHIndex(Index):
         self.tables = check_integer(tables, "tables", minimum=1)
         most = 32 if metric == "l2" else 26  # signs address a table of 2^bits buckets directly
         self.bits = None if bits is None else check_integer(bits, "bits", minimum=1, maximum=most)
-        self.probes = 10 * tables if probes is None else check_integer(probes, "probes", minimum=1)
+        self.probes = 10 * tables if probes is None else check_integer(probes, "probes", minimum=1, maximum=2**31)
         self.width = None if width is None else check_number(width, "width", above=0)
         if width is not None and metric != "l2":
             raise ValueError(f"width: expected None for {metric}, whose functions are signs, got {width}")

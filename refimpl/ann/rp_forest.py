@@ -226,7 +226,9 @@ class RPForestIndex(Index):
         # A float32 inner product of d terms errs by less than d 2^-24 |a| |b|; a margin is one minus another.
         lengths = np.sqrt(_squares(queries)) + self._reach
         slack = ((queries.shape[1] + 4) * 2.0**-22 * lengths).astype(np.float32)
-        budget = np.iinfo(np.int64).max if self.max_leaves is None else int(np.ceil(self.max_leaves / share))
+        budget = self.trees * self._built  # there are no more leaves than rows in each tree
+        if self.max_leaves is not None:
+            budget = min(budget, int(np.ceil(self.max_leaves / share)))
         forest = self._normals, self._offsets, self._leaves
         arguments = self._vectors, self._ids, open_rows, *forest, queries, slack, budget, found, squared
         waiting = self.trees * (self._offsets.shape[1] + 1)

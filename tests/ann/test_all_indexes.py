@@ -280,6 +280,16 @@ def test_recall_is_kept_under_a_filter(kind, scans):
         assert recall(along >= np.quantile(along, 1 - share)) > unfiltered - 0.03
 
 
+@pytest.mark.parametrize("kind", [KDTreeIndex, RPForestIndex])
+@pytest.mark.parametrize("leaves", [2**62, 2**63 - 1, 10**30])
+def test_a_budget_beyond_all_leaves_is_an_exact_search_under_a_filter_too(kind, leaves):
+    rng = np.random.default_rng(0)
+    vectors, mask = rng.standard_normal((3000, 4)).astype(np.float32), rng.random(3000) < 0.5
+    index = structured(kind(metric="l2", max_leaves=leaves).fit(vectors))
+    found, exact = (i.search(vectors[:9], 5, allow=mask) for i in (index, ExactIndex(metric="l2").fit(vectors)))
+    np.testing.assert_array_equal(found.ids, exact.ids)
+
+
 def test_a_kd_trees_budget_of_leaves_grows_under_a_filter():
     data = near_a_plane(20100, 5)
     vectors, queries = data[:20000], data[20000:]
