@@ -3,14 +3,15 @@
     python scripts/train_cifar_supervised.py                      60 minutes (--minutes)
     python scripts/train_cifar_supervised.py --validate           5,000 training pictures in place of the test split
 
-The network, the training and the augmentation are those of K. Jordan's airbench94 (2024, arXiv:2404.00498): see
+The network, the training and the augmentation are those of K. Jordan's airbench95 (2024, arXiv:2404.00498): see
 `refimpl.nn.whitened` and `refimpl.training.airbench`. Pictures are mirrored in every other pass and moved by up to 2
-pixels. At the end a picture's logits are the mean over itself, moved by a pixel along either end of a diagonal, and
-the mirror images of these. All settings are his; only the number of passes is what the budget allows. The test split is
-read once, at the end.
+pixels. Widths, rate and decay are his; beside them a square of CUTOUT pixels in each picture is hidden (DeVries and
+Taylor 2017, arXiv:1708.04552), since the passes are more than his 15. At the end a picture's logits are the mean over
+itself, moved by a pixel along either end of a diagonal, and the mirror images of these. The test split is read once, at
+the end.
 
-Budget: a picture costs 0.71 GFLOP (118 million multiply-adds, three products, two operations each); at 226 GFLOP/s,
-which Winograd's products reach on a machine of 150, 60 minutes are 1.15 million pictures, 23 passes over the 50,000.
+Budget: a picture costs 1.81 GFLOP (301 million multiply-adds, three products, two operations each); at 570 GFLOP/s,
+which Winograd's products reach on a machine of 250, 60 minutes are 1.1 million pictures, 22 passes over the 50,000.
 """
 
 import numpy as np
@@ -22,8 +23,8 @@ from results import about, arguments, checkpoint, figure, parse, record, smoothe
 from refimpl.nn import fold_batch_norm, linear, whitened_embedder, whitened_init
 from refimpl.training import airbench, passes
 
-WIDTHS, BATCH, MARGIN = (64, 256, 256), 1024, 2
-SETTINGS = {"learning_rate": 1.5, "weight_decay": 1.33e-3, "momentum": 0.85, "label_smoothing": 0.2, "rise": 0.23}
+WIDTHS, BATCH, MARGIN, CUTOUT = (128, 384, 384), 1024, 2, 8
+SETTINGS = {"learning_rate": 1.3, "weight_decay": 1.53e-3, "momentum": 0.85, "label_smoothing": 0.2, "rise": 0.23}
 MOVES = {(0, 0): 2, (-1, -1): 1, (1, 1): 1}  # pixels down and right of a judged picture: weight of its logits
 FOR_WHITENING = 5000  # pictures whose patches give the first layer
 
@@ -32,8 +33,15 @@ def scaled(images, mean, std):
     return (images * (np.float32(1 / 255) / std) - mean / std).astype(np.float32, copy=False)
 
 
+def hide_squares(x, corners, side):
+    """x (n, h, w, c) with a square of zeros, the mean colour, from corners (2, n) (top, left) on in each. In place."""
+    down, right = (np.arange(size) - corner[:, None] for size, corner in zip(x.shape[1:3], corners))
+    hidden = ((0 <= down) & (down < side))[:, :, None] & ((0 <= right) & (right < side))[:, None]
+    x[hidden] = 0
+
+
 def drawer(images, labels, mean, std, seed):
-    """draw(rng, step) for `airbench`: a part of a pass, mirrored and moved."""
+    """draw(rng, step) for `airbench`: a part of a pass, mirrored and moved, a square of each picture hidden."""
     size, batch = images.shape[1], min(BATCH, len(images))
     padded = np.pad(images, ((0, 0), (MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0)), mode="reflect")
     windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size), axis=(1, 2))
@@ -43,7 +51,9 @@ def drawer(images, labels, mean, std, seed):
         down, right = rng.integers(0, 2 * MARGIN + 1, (2, batch))
         x = windows[rows, down, right].transpose(0, 2, 3, 1)
         x = np.where(mirrored[:, None, None, None], x[:, :, ::-1], x)
-        return np.ascontiguousarray(scaled(x, mean, std)), labels[rows]
+        x = np.ascontiguousarray(scaled(x, mean, std))
+        hide_squares(x, rng.integers(0, size - CUTOUT + 1, (2, batch)), CUTOUT)
+        return x, labels[rows]
 
     return draw
 
@@ -84,7 +94,8 @@ def main():
             trained = airbench(
                 drawer(images, labels, mean, std, args.seed), params, state, classes=10, minutes=args.minutes,
                 seed=args.seed, checkpoint=checkpoint(args, f"supervised{'-validate' * args.validate}"),
-                about={**about(args), "batch": BATCH, "margin": MARGIN}, progress=step_printer(progress), **SETTINGS,
+                about={**about(args), "batch": BATCH, "margin": MARGIN, "cutout": CUTOUT},
+                progress=step_printer(progress), **SETTINGS,
             )  # fmt: skip
         if not args.validate:
             judged = tuple(array[: args.pictures] for array in shuffled(*pictures("test")))
@@ -100,6 +111,7 @@ def main():
             "seconds": round(trained.seconds, 1),
             "training": training_cost(params, images.shape[1], seen),
             "widths": WIDTHS,
+            "cutout": CUTOUT,
             **SETTINGS,
         }
         if is_jpeg():

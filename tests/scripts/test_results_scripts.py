@@ -386,13 +386,27 @@ def test_views_of_the_same_pictures_differ(script):
     assert np.corrcoef(first.mean((1, 2, 3)), second.mean((1, 2, 3)))[0, 1] > 0.5  # row i shows the same picture
 
 
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(n=st.integers(1, 5), side=st.integers(1, 6), more=st.integers(0, 4), seed=st.integers(0, 2**32 - 1))
+def test_a_square_of_each_picture_is_hidden(script, n, side, more, seed):
+    rng = np.random.default_rng(seed)
+    x = rng.uniform(1, 2, (n, side + more, side + more, 3))
+    corners = rng.integers(0, more + 1, (2, n))
+    hidden = x.copy()
+    script("train_cifar_supervised").hide_squares(hidden, corners, side)
+    for picture, found, top, left in zip(x, hidden, *corners):
+        assert np.all(found[top : top + side, left : left + side] == 0)
+        found[top : top + side, left : left + side] = picture[top : top + side, left : left + side]
+        np.testing.assert_array_equal(found, picture)
+
+
 def test_cifar_supervised(run, tmp_path, capsys):
     arguments = ["--minutes", 0.001, "--checkpoint", tmp_path]
     found = run("train_cifar_supervised", *arguments, "--pictures", 60, WIDTHS=(8, 16), BATCH=16)
     assert 0 <= found["accuracy"] <= 1 and found["split"] == "test" and found["training"]["training FLOP"] > 0
     for changed, constants, words in (
         (50, {}, "training with pictures 50, got 60"),
-        (60, {"MARGIN": 1}, "training with margin 1, got 2"),
+        (60, {"CUTOUT": 4}, "training with cutout 4, got 8"),
     ):
         with pytest.raises(SystemExit):
             run("train_cifar_supervised", *arguments, "--pictures", changed, WIDTHS=(8, 16), BATCH=16, **constants)
