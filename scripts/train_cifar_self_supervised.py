@@ -14,7 +14,7 @@ of the probes are chosen on training pictures. The test split is read once, at t
 widths stands beside.
 
 Budget: a view of 17 pixels costs SimCLR 0.52 GFLOP (87 million multiply-adds, three products, two operations each),
-MoCo, whose network is narrower, 0.31. At 510 GFLOP/s, which Winograd's products reach on a machine of 250, Muon
+MoCo, to which it is also a key, 0.69. At 510 GFLOP/s, which Winograd's products reach on a machine of 250, Muon
 included, 94 minutes are 5.7 million of SimCLR's views: 29 passes over the 50,000 with four of each; on a machine of
 130, 8. The judgements on the way come on top, some 10 seconds each, and that at the end, three minutes an encoder.
 MoCo's ablations train a narrower network (13 million) on two views, one phase, so that five minutes are some 800 steps:
@@ -32,10 +32,10 @@ from refimpl.images import resize, simclr_views
 from refimpl.nn import adamw, muon, whitened, whitened_init
 from refimpl.training import knn_predict, linear_probe, moco, pooled_features, probe_predict, simclr
 
-WIDTHS = {"simclr": (96, 320, 640), "moco": (64, 256, 512)}
+WIDTHS = {"simclr": (96, 320, 640), "moco": (96, 320, 640)}
 NARROW = (32, 64, 128)  # widths for MoCo's ablations
 VIEWS = {"crop_area": (0.2, 1.0), "grey_probability": 0.2}
-JITTER = {"simclr": 0.8, "moco": 0.5}  # strength of the change of colours
+JITTER = {"simclr": 0.8, "moco": 0.8}  # strength of the change of colours
 METHODS = ("simclr", "moco")
 BATCHES = {"simclr": (128, 4), "moco": (96, 4)}  # pictures, views of each
 PHASES = {  # side of the views in pixels, share of the minutes, peak of the learning rate
@@ -47,10 +47,10 @@ BESIDE = (25, 32)  # the same, of the probe that reads two sizes
 RULES = {"adamw": adamw, "muon": muon}
 DECAYS = {"adamw": 1e-4, "muon": 1.0}  # Muon's steps do not shrink with the gradient: without decay the weights grow
 HEAD = {"hidden": 1024, "projection": 128}
-SETTINGS = {
+SETTINGS = {  # MoCo's temperature, queue and momentum: the published code's for CIFAR-10
     "simclr": {"rule": "muon", "weight_decay": DECAYS["muon"], "temperature": 0.2, **HEAD},
     "moco": {
-        "rule": "muon", "weight_decay": 1.0, "temperature": 0.1, "queue": 4096, "momentum": 0.95, "groups": 2, **HEAD,
+        "rule": "muon", "weight_decay": 0.2, "temperature": 0.1, "queue": 4096, "momentum": 0.99, "groups": 2, **HEAD,
     },
 }  # fmt: skip
 # what MoCo's ablations share
