@@ -28,6 +28,10 @@ kernel = njit(cache=True, nogil=True, no_cfunc_wrapper=True, _nrt=False)
 #: for what only other kernels call: without the code that takes the arguments out of Python's objects, too
 inner = njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
 
+#: `inner` sums of floats that may be taken in any order, in vector registers; infinities stay what they are
+SUMS = {"reassoc", "contract", "nsz"}
+inner_sum = njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False, fastmath=SUMS)
+
 #: for what one other kernel calls: becomes a part of its text, and is compiled once with it instead of twice
 inlined = njit(cache=True, inline="always", no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
 
@@ -59,7 +63,8 @@ class _NoCollections(event.Listener):
 def _is_ours(compilation):
     """Whether the event is of a function of this package: what a caller compiles is the caller's."""
     function = getattr(compilation.data["dispatcher"], "py_func", None)  # a loop that Numba lifted out has none
-    return function is not None and function.__module__.split(".")[0] == __package__
+    module = getattr(function, "__module__", None)  # nor has what was made by exec a module, as Numba's jitclass does
+    return module is not None and module.split(".")[0] == __package__
 
 
 event.register("numba:compile", _NoCollections())
@@ -84,11 +89,13 @@ def in_threads(n, kernel, *args, at_least=1024, room=None):
         return
     n_threads = min(n // at_least, numba.get_num_threads())
     edges, others = [n * i // n_threads for i in range(n_threads + 1)], []
+    rooms = [own() for _ in range(n_threads)]  # all before the first thread starts: making one may fail
     if n_threads > 1:
         workers = _workers(os.getpid())
-        others = [workers.submit(kernel, first, last, *args, *own()) for first, last in zip(edges[1:-1], edges[2:])]
+        parts = zip(edges[1:-1], edges[2:], rooms[1:])
+        others = [workers.submit(kernel, first, last, *args, *room) for first, last, room in parts]
     try:
-        kernel(0, edges[1], *args, *own())
+        kernel(0, edges[1], *args, *rooms[0])
     finally:
         failures = [other.exception() for other in others]
     for failure in failures:

@@ -43,8 +43,11 @@ def symmetric_product(a, b):
 
     What lies on and below the diagonal is computed, a block at a time, and mirrored: little more than half of n n k
     multiply-adds. So the result is symmetric to the last bit, also where the order of the sums would not have it so.
+    Raises ValueError as `matrix_product`, and for a product that is not square.
     """
     _check(a, b)
+    if len(a) != b.shape[1]:
+        raise ValueError(f"a, b: expected (n, k) and (k, n), got {a.shape} and {b.shape}")
     c = _product(a, b, pack_panels(b, columns_of(b.dtype)), symmetric=True)
     blocks = -(-len(c) // MIRRORED)
     in_threads(blocks, _mirror, c, at_least=1 if c.size > SMALL else max(1, blocks))
@@ -97,11 +100,13 @@ def _multiply(first, last, a, a_tile, a_row, a_step, edge, whole, panels, c, tas
     for task in tasks[first:last]:
         first_row = task // across * BLOCK_ROWS
         first_panel = task % across * BLOCK_PANELS
+        end_row = first_row + BLOCK_ROWS if first_row + BLOCK_ROWS < len(c) else len(c)
+        end_panel = first_panel + BLOCK_PANELS if first_panel + BLOCK_PANELS < n_panels else n_panels
         for p in range(0, k, BLOCK_K):
-            steps = min(BLOCK_K, k - p)
-            for panel in range(first_panel, min(first_panel + BLOCK_PANELS, n_panels)):
+            steps = BLOCK_K if BLOCK_K < k - p else k - p
+            for panel in range(first_panel, end_panel):
                 b_at = (panel * k + p) * columns
-                for row in range(first_row, min(first_row + BLOCK_ROWS, len(c)), ROWS):
+                for row in range(first_row, end_row, ROWS):
                     at = row * c.shape[1] + panel * columns
                     if row < whole:
                         from_a = row * a_tile + p * a_step

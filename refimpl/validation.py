@@ -67,7 +67,7 @@ def check_number(value, name, *, minimum=None, maximum=None, above=None, below=N
     """`value` as a finite float; `minimum` and `maximum` inclusive, `above` and `below` exclusive."""
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{name}: expected a number, got {value!r}") from None
     wrong = (
         not np.isfinite(number)

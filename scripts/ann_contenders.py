@@ -16,6 +16,7 @@ from refimpl.ann import (
     IVFIndex,
     IVFPQIndex,
     LSHIndex,
+    PQIndex,
     RaBitQIndex,
     RPForestIndex,
     ScaNNIndex,
@@ -40,6 +41,9 @@ OURS = {
     "ScaNNIndex, rerank 20": (lambda lists: ScaNNIndex(lists=lists, rerank=20), "probes", PROBES),
     "ScaNNIndex, spilled": (lambda lists: ScaNNIndex(lists=lists, rerank=40, spill=1.0), "probes", PROBES),
     "RaBitQIndex": (lambda lists: RaBitQIndex(lists=lists, eps0=1.5), "probes", PROBES),
+    "PQIndex": (lambda lists: PQIndex(), "rerank", (50, 200, 500)),
+    "PQIndex, opq": (lambda lists: PQIndex(rotation="opq"), "rerank", (20, 50, 200)),
+    "PQIndex, 4 bits": (lambda lists: PQIndex(parts=64, bits=4), "rerank", (10, 20, 50)),
     "HNSWIndex": (lambda lists: HNSWIndex(), "ef", EF),
     "RPForestIndex": (lambda lists: RPForestIndex(), "max_leaves", (20, 40, 60, 80, 140, 200)),
     "LSHIndex": (lambda lists: LSHIndex(), "probes", (50, 100, 200, 500)),
@@ -90,6 +94,26 @@ def faiss_factory(factory, k_factor=4):
             return index.search(queries, K)[1]
 
         return ask, EF if factory.startswith("HNSW") else PROBES
+
+    return build
+
+
+def faiss_codes(factory):
+    """Codes of all vectors, k_factor x 10 of them re-ranked."""
+
+    def build(vectors):
+        import faiss
+
+        faiss.omp_set_num_threads(THREADS)
+        index = faiss.index_factory(vectors.shape[1], factory)
+        index.train(vectors)
+        index.add(vectors)
+
+        def ask(value, queries):
+            index.k_factor = value
+            return index.search(queries, K)[1]
+
+        return ask, (2, 5, 20, 50)
 
     return build
 
@@ -181,6 +205,8 @@ PEERS = {
     "faiss IVF1024,Flat": ("faiss", faiss_factory("IVF1024,Flat")),
     "faiss IVF1024,PQ64x4fs,RFlat": ("faiss", faiss_factory("IVF1024,PQ64x4fs,RFlat")),
     "faiss IVF1024,PQ64x4fs,RFlat, k_factor 2": ("faiss", faiss_factory("IVF1024,PQ64x4fs,RFlat", 2)),
+    "faiss PQ16,RFlat": ("faiss", faiss_codes("PQ16,RFlat")),
+    "faiss PQ64x4fs,RFlat": ("faiss", faiss_codes("PQ64x4fs,RFlat")),
     "faiss HNSW16": ("faiss", faiss_factory("HNSW16,Flat")),
     "scann": ("scann", build_scann),
     "scalable-vs Vamana": ("svs", build_svs),

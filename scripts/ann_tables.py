@@ -27,6 +27,7 @@ PHOTOGRAPHS = "| on photographs | build, s | queries/s at recall 0.95 | at recal
 FLOOR = "| limited by | counted for a query | floor, us | measured, us |"
 GOALS = "| work | goal | not below | measured |"
 FLOORS = "| index | limited by | floor, us | measured, us | times the floor |"
+GROWTH = "| index | theory | measured | us a query | |"
 FILTERED = "| {} | none | 50% | 10% | 1% | 0.1% |"
 NAMES = {
     "multiply": ("operations", "arithmetic"),
@@ -135,8 +136,20 @@ def all_floor_rows(floors):
     return lines
 
 
+def growth_rows(rows):
+    """A line an index: the exponent of n beside theory, and the time of a query at either end."""
+    lines = []
+    for entry in rows:
+        if entry["work"].startswith("growth: "):
+            name, theory = entry["work"].removeprefix("growth: ").removesuffix(")").split(" (theory: ")
+            times = entry["seconds a query"]
+            ends = [f"{1e6 * times[n]:.1f} at {int(n):,}" for n in (min(times, key=int), max(times, key=int))]
+            lines.append(row(name, theory, f"n^{entry['ours']:.2f}", *ends))
+    return lines
+
+
 def filtered_rows(rows, kind):
-    """A line an index: rate and recall by the share that is allowed, the rows of one kind of filter."""
+    """A line an index: rate and recall by the share that is allowed, the contenders under one kind of filter."""
     lines = []
     for name in dict.fromkeys(entry["index"] for entry in rows):
         of_index = [e for e in rows if e["index"] == name and (e["filter"] == "none" or e["filter"].startswith(kind))]
@@ -175,7 +188,8 @@ def main():
         (MILLION, all_rows(million["contenders"])),
         (GOALS, goal_rows(rows)),
         (FLOORS, all_floor_rows(floors)),
-        *((FILTERED.format(kind), filtered_rows(filtered["rows"], kind)) for kind in ("random", "one side")),
+        (GROWTH, growth_rows(rows)),
+        *((FILTERED.format(kind), filtered_rows(filtered["contenders"], kind)) for kind in ("random", "one side")),
     ]
     for name, found in tables.items():
         path = options.docs / f"ann-{name}.md"

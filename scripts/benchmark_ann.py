@@ -15,8 +15,8 @@ kmeans    1,024 centroids, 10 iterations from the same rows. Peers: faiss, sciki
 ivf       10 neighbours, 1,024 lists, the fewest probes that reach a recall of 0.95 and of 0.99. Peer: faiss IVF-Flat,
           with this library's centroids: the lists are the same, so that equal probes are equal recall.
 ivfpq     the same with 16 bytes a vector and 50 exact re-rankings. Peer: faiss IVF-PQ with refinement.
-growth    time of a query against the number of vectors, 10,000 to 1,000,000 (HNSW: to 100,000) of 32 dimensions: the
-          exponent of a power law. The trees and hashes are in benchmark_ann_trees.py.
+growth    time of a query against the number of vectors, 10,000 to 1,000,000 of 32 dimensions: the exponent of a power
+          law. The trees and hashes are in benchmark_ann_trees.py.
 best      every approximate index of this library and every other library (ann_contenders.py): recall against rate,
           the best of either side at recall 0.95 and 0.99, build times, memory, and the median and 99th percentile of
           single queries at 0.95. The curves go to --plot. All points of all are timed in turn in every repeat.
@@ -40,7 +40,17 @@ import numpy as np
 from ann_contenders import OURS, PEERS, K, ours, with_lists
 from command_line import Parser, check_writable, one_line_errors
 
-from refimpl.ann import ExactIndex, HNSWIndex, IVFIndex, IVFPQIndex, kmeans, knn_recall
+from refimpl.ann import (
+    ExactIndex,
+    HNSWIndex,
+    IVFIndex,
+    IVFPQIndex,
+    PQIndex,
+    RaBitQIndex,
+    ScaNNIndex,
+    kmeans,
+    knn_recall,
+)
 from refimpl.files import atomic_write
 
 
@@ -153,18 +163,22 @@ def benchmark_growth(table, peers, repeats, vectors, queries, truth):
     data, asked = embeddings(sizes[-1], 1000, 0)
     data, asked = np.ascontiguousarray(data[:, :32]), np.ascontiguousarray(asked[:, :32])
     cases = {
-        "exact (theory: n)": (ExactIndex, sizes),
-        "IVF-Flat, 4 sqrt(n) lists, 8 probes (theory: sqrt(n))": (IVFIndex, sizes),
-        "HNSW, ef 32 (theory: log n)": (lambda: HNSWIndex(ef=32), sizes[:3]),
+        "exact (theory: n)": ExactIndex,
+        "PQ, 4 bits (theory: n)": lambda: PQIndex(parts=16, bits=4),
+        "IVF-Flat, 4 sqrt(n) lists, 8 probes (theory: sqrt(n))": IVFIndex,
+        "IVF-PQ, 4 bits, the same (theory: sqrt(n))": lambda: IVFPQIndex(parts=16, bits=4),
+        "ScaNN, the same (theory: sqrt(n))": ScaNNIndex,
+        "RaBitQ, the same (theory: sqrt(n))": RaBitQIndex,
+        "HNSW, ef 32 (theory: log n)": lambda: HNSWIndex(ef=32),
     }
-    for name, (make, measured) in cases.items():
+    for name, make in cases.items():
         times = []
-        for n in measured:
+        for n in sizes:
             index = make().fit(data[:n])
             times.append(medians({"ours": lambda index=index: index.search(asked, 10)}, 2)["ours"] / len(asked))
-        exponent = float(np.polyfit(np.log(measured), np.log(times), 1)[0])
+        exponent = float(np.polyfit(np.log(sizes), np.log(times), 1)[0])
         row = {"work": f"growth: {name}", "ours": exponent, "unit": "exponent of n", "peer": None, "theirs": None}
-        table.rows.append({**row, "ratio": None, "seconds a query": dict(zip(map(str, measured), times))})
+        table.rows.append({**row, "ratio": None, "seconds a query": dict(zip(map(str, sizes), times))})
         shown = "  ".join(f"{1e6 * t:.1f}" for t in times)
         print(f"growth: {name:<64} exponent {exponent:.2f}; microseconds a query: {shown}", flush=True)
 

@@ -12,6 +12,9 @@ An index of this library keeps one setting throughout, the cheapest of recall 0.
 a filter is its own affair. faiss takes a bitmap (IDSelectorBitmap), passes over what is not in it, and leaves its
 budget to the caller: it gets for every filter the least of its settings that reaches 0.95 there, or its largest. Its
 IVF-Flat has the centroids of this library's. All calls of one filter are timed in turn; rates are medians.
+
+The record's rows are this library's indexes, each beside the fastest of faiss's that reach 0.95 under that filter;
+"contenders" has all with their recall.
 """
 
 from pathlib import Path
@@ -110,7 +113,7 @@ def build_faiss(vectors, centroids):
 
 
 def measure(name, mask, asks, chosen, theirs, queries, truth, repeats):
-    """Rows of one filter."""
+    """What is known of all contenders under one filter."""
     calls, rows = {}, []
     for index, ask in asks.items():
         calls[index] = lambda ask=ask: ask(None if mask.all() else mask)
@@ -130,6 +133,20 @@ def measure(name, mask, asks, chosen, theirs, queries, truth, repeats):
     return rows
 
 
+def beside_faiss(contenders):
+    """Rows as of the other benchmarks: an index of this library under a filter, and the best of faiss's."""
+    rows = []
+    for one in contenders:
+        if one["ours"]:
+            others = [c for c in contenders if c["filter"] == one["filter"] and not c["ours"] and c["recall"] >= TARGET]
+            best = max(others, key=lambda c: c["rate"], default={"index": None, "rate": None})
+            work = f"filter {one['filter']}: {one['index']}, recall {one['recall']:.3f}"
+            ratio = one["rate"] / best["rate"] if others else None
+            row = {"work": work, "ours": one["rate"], "unit": "queries/s", "peer": best["index"]}
+            rows.append({**row, "theirs": best["rate"], "ratio": ratio})
+    return rows
+
+
 def main():
     parser = Parser(__doc__)
     parser.add_argument("--peers", action="store_true", help="measure faiss too, if it is installed")
@@ -146,12 +163,12 @@ def main():
         exact = ExactIndex().fit(vectors)
         asks, chosen, centroids = build_ours(vectors, queries, exact.search(queries, K).ids)
         theirs = build_faiss(vectors, centroids) if options.peers and has("faiss") else {}
-        rows = []
+        contenders = []
         for name, mask in filters(vectors, 0).items():
             truth = exact.search(queries, K, allow=mask).ids
-            rows += measure(name, mask, asks, chosen, theirs, queries, truth, options.repeats)
+            contenders += measure(name, mask, asks, chosen, theirs, queries, truth, options.repeats)
         if options.json:
-            write_record(options.json, {"rows": rows})
+            write_record(options.json, {"rows": beside_faiss(contenders), "contenders": contenders})
 
 
 if __name__ == "__main__":

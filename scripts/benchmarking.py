@@ -150,6 +150,8 @@ def rows_before(path):
 def write_rows(path, rows, parts, order, **found):
     """Write the rows of these `parts`; those of others in the file stay, with what it says of how they came about.
 
+    {"command", "environment", "seed"} of this run, and "parts": the same of the run that each part is of.
+
     rows   each with "part"; order: all parts, as the rows are sorted
     found  further entries; of None the one before stays
     """
@@ -159,6 +161,7 @@ def write_rows(path, rows, parts, order, **found):
     about = {row["part"]: told.get(row["part"], {k: before.get(k) for k in ("command", "environment")}) for row in kept}
     about |= {name: about_this_run() for name in parts}
     record = {
+        **about_this_run(),
         "parts": {name: about[name] for name in order if name in about},
         "rows": sorted(kept + rows, key=lambda row: list(order).index(row["part"])),
         **{name: before.get(name) if value is None else value for name, value in found.items()},

@@ -26,14 +26,17 @@ COLORS = 128  # of a picture's palette: these are drawings, and should be small 
 #: page: the contenders of benchmark_ann.json that its curve names
 NAMED = {
     "ivf": ("IVFIndex", "faiss IVF1024,Flat"),
-    "pq": ("IVFPQIndex", "IVFPQIndex, 4 bits", "faiss IVF1024,PQ64x4fs,RFlat"),
+    "pq": (
+        "PQIndex", "PQIndex, opq", "PQIndex, 4 bits", "faiss PQ16,RFlat", "faiss PQ64x4fs,RFlat", "IVFPQIndex",
+        "IVFPQIndex, 4 bits", "faiss IVF1024,PQ64x4fs,RFlat",
+    ),
     "rp-forest": ("RPForestIndex", "annoy", "pynndescent"),
     "lsh": ("LSHIndex", "HammingIndex", "RPForestIndex"),
     "hamming": ("HammingIndex", "RaBitQIndex", "LSHIndex"),
     "scann": ("ScaNNIndex", "ScaNNIndex, spilled", "scann", "faiss IVF1024,PQ64x4fs,RFlat"),
     "rabitq": ("RaBitQIndex", "IVFIndex", "faiss IVF1024,PQ64x4fs,RFlat"),
     "hnsw": ("HNSWIndex", "hnswlib", "faiss HNSW16", "usearch", "scalable-vs Vamana", "pynndescent"),
-}
+}  # fmt: skip
 #: page: the beginning of its row "growth: ..." in either file
 GROWTH = {
     "exact": "exact",
@@ -43,6 +46,9 @@ GROWTH = {
     "lsh": "LSH",
     "hamming": "Hamming",
     "hnsw": "HNSW",
+    "pq": "IVF-PQ",
+    "scann": "ScaNN",
+    "rabitq": "RaBitQ",
 }
 
 

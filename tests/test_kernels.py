@@ -115,3 +115,25 @@ def test_a_failure_in_any_thread_is_raised_after_all_have_ended(failing):
     with pytest.raises(MemoryError, match="no room"):
         in_threads(MOST, kernel, at_least=1)
     assert sorted(ended) == [i for i in range(MOST) if i != failing]
+
+
+def test_what_was_made_by_exec_is_compiled_too():
+    """Such functions have no module; Numba makes them for a jitclass."""
+    namespace = {}
+    exec("def double(x):\n    return 2 * x\n", {}, namespace)  # no __name__ among these globals
+    assert namespace["double"].__module__ is None
+    assert njit(namespace["double"])(4) == 8
+
+
+def test_no_thread_starts_where_there_is_no_room_for_all():
+    made, ran = [], []
+
+    def room():
+        made.append(1)
+        if len(made) == 2:
+            raise MemoryError
+        return np.empty(1)
+
+    with pytest.raises(MemoryError), thread_count(2):
+        in_threads(10, lambda *arguments: ran.append(arguments), at_least=1, room=room)
+    assert ran == []

@@ -80,6 +80,12 @@ def test_what_does_not_fit_is_refused(product, a, b):
         product(a, b)
 
 
+@pytest.mark.parametrize("m", [15, 17, 64])
+def test_a_product_that_is_not_square_is_not_symmetric(m):
+    with pytest.raises(ValueError, match="a, b: expected"):
+        symmetric_product(ones(m, 4), ones(4, 16))
+
+
 @pytest.mark.parametrize(
     "other", [ones(8, 5), ones(32, 5), ones(16, 5 + columns_of(np.float32)), ones(16, 5, dtype=np.float64)]
 )

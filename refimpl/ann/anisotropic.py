@@ -25,7 +25,7 @@ import numpy as np
 
 from ..kernels import in_threads, kernel
 from ..validation import check_integer, check_number
-from .codebooks import encode, split, train_codebooks
+from .codebooks import encode, padded, split, train_codebooks
 
 SWEEPS = 10  # over the parts of a vector, at most
 ROUNDS = 5  # of codes and codebooks in turn
@@ -103,7 +103,7 @@ def anisotropic_codes(y, u, codebooks, eta, codes=None):
 
 
 def _wide(x, codebooks):
-    return np.concatenate(list(split(x, len(codebooks))), 1)
+    return padded(x.astype(np.float32, copy=False), len(codebooks))
 
 
 @kernel

@@ -5,14 +5,11 @@ for choosing k among the candidates. The distances of those k are recomputed bef
 """
 
 import numpy as np
-from numba import njit
 
-from ..kernels import inner, kernel
-
-SUMS = {"reassoc", "contract", "nsz"}  # sums may be reordered; infinities stay what they are
+from ..kernels import inlined, inner, inner_sum
 
 
-@njit(cache=True, fastmath=SUMS)
+@inner_sum
 def squared_distance(a, b):
     """sum_j (a[j] - b[j])^2 of two float32 vectors."""
     total = np.float32(0)
@@ -22,7 +19,7 @@ def squared_distance(a, b):
     return total
 
 
-@njit(cache=True, fastmath=SUMS)
+@inner_sum
 def dot(a, b):
     """sum_j a[j] b[j] of two float32 vectors."""
     total = np.float32(0)
@@ -31,7 +28,7 @@ def dot(a, b):
     return total
 
 
-@inner
+@inlined
 def _distance(total, metric):
     """The distance, from the sum that index.py defines."""
     if metric == 2:
@@ -39,7 +36,7 @@ def _distance(total, metric):
     return np.float32(np.sqrt(total)) if metric == 0 else np.float32(0.5 * total)
 
 
-@njit(cache=True, fastmath=SUMS)
+@inner_sum
 def _square(x, q):
     """sum_j (x[j] - q[j])^2 in float64, in an order of the compiler's choice."""
     total = np.float64(0)
@@ -49,7 +46,7 @@ def _square(x, q):
     return total
 
 
-@njit(cache=True, fastmath=SUMS)
+@inner_sum
 def _product(x, q):
     """-x.q and sum_j |x[j] q[j]| in float64, in an order of the compiler's choice."""
     total, size = np.float64(0), np.float64(0)
@@ -60,7 +57,7 @@ def _product(x, q):
     return total, size
 
 
-@inner
+@inlined
 def _in_order(x, q, metric):
     """The sum that index.py defines: float64, over j in order. Each addition waits for the one before."""
     total = np.float64(0)
@@ -92,7 +89,7 @@ def exact_distance(x, q, metric):
     return _distance(_in_order(x, q, metric), metric)
 
 
-@kernel
+@inlined
 def measure(vectors, rows, count, query, metric, out):
     """OUT out[i] = the exact distance of vectors[rows[i]], i < count."""
     for i in range(count):
@@ -116,7 +113,7 @@ def is_beyond(x, q, kth, error, metric):
     return square < np.inf and least > limit * (1.0 + 2.0**-21)
 
 
-@njit(cache=True, inline="always")
+@inlined
 def offer(distances, ids, distance, id):
     """Put a neighbour into the lists sorted by (distance, id), if it is better than their last. INOUT distances, ids.
 
@@ -130,3 +127,19 @@ def offer(distances, ids, distance, id):
             distances[at], ids[at] = distances[at - 1], ids[at - 1]
             at -= 1
         distances[at], ids[at] = distance, id
+
+
+@inlined
+def offer_row(squares, rows, ids, square, row):
+    """`offer` for a list of rows: by (square, id), and no row twice: one may be in two lists. INOUT squares, rows."""
+    for other in rows:
+        if other == row:
+            return
+    at = len(rows) - 1
+    if square < squares[at] or rows[at] < 0 or (square == squares[at] and ids[row] < ids[rows[at]]):
+        while at > 0 and (
+            rows[at - 1] < 0 or squares[at - 1] > square or (squares[at - 1] == square and ids[rows[at - 1]] > ids[row])
+        ):
+            squares[at], rows[at] = squares[at - 1], rows[at - 1]
+            at -= 1
+        squares[at], rows[at] = square, row

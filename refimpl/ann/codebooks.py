@@ -2,8 +2,8 @@
 
     x = (x_1 ... x_m) ~ (c_1[code_1] ... c_m[code_m])
 
-What product_quantization.py, scann.py and list_ranking.py share. A part is ceil(d / m) coordinates in a row; zeros are
-appended where m does not divide d.
+What product_quantization.py, scann.py and list_ranking.py share. Parts are coordinates in a row; where m does not
+divide d some have one more than others, and those that have one less end in a zero.
 """
 
 import numpy as np
@@ -12,12 +12,31 @@ from ..matrix_product import matrix_product
 from .kmeans import assign, kmeans
 
 
+def parts_of(d, m):
+    """The part of each of d coordinates, (d,): 0 to m - 1, ascending."""
+    return np.arange(d) * m // d
+
+
+def places(d, m):
+    """Where each of d coordinates is in m parts of ceil(d / m) places side by side, (d,)."""
+    part = parts_of(d, m)
+    return part * -(-d // m) + np.arange(d) - np.searchsorted(part, part)
+
+
+def padded(x, m):
+    """x (n, d) with a zero at the end of each part that is shorter than others -> (n, m ceil(d / m))."""
+    n, d = x.shape
+    if d % m == 0:
+        return np.ascontiguousarray(x)
+    wide = np.zeros((n, m * -(-d // m)), x.dtype)
+    wide[:, places(d, m)] = x
+    return wide
+
+
 def split(x, m):
-    """x (n, d) -> (m, n, ceil(d / m)) float32: its parts, zeros appended where m does not divide d."""
-    width = -(-x.shape[1] // m)
-    padded = np.zeros((len(x), m * width), np.float32)
-    padded[:, : x.shape[1]] = x
-    return np.ascontiguousarray(padded.reshape(len(x), m, width).transpose(1, 0, 2))
+    """x (n, d) -> (m, n, ceil(d / m)) float32: its parts, as in `padded`."""
+    wide = padded(x.astype(np.float32, copy=False), m)
+    return np.ascontiguousarray(wide.reshape(len(x), m, wide.shape[1] // m).transpose(1, 0, 2))
 
 
 def train_codebooks(x, m, bits, seed):
@@ -39,7 +58,7 @@ def encode(x, codebooks):
 def decode(codes, codebooks, d):
     """codes (n, m) -> (n, d) float32, what they stand for."""
     parts = [book[codes[:, j]] for j, book in enumerate(codebooks)]
-    return np.ascontiguousarray(np.concatenate(parts, 1)[:, :d])
+    return np.ascontiguousarray(np.concatenate(parts, 1)[:, places(d, len(codebooks))])
 
 
 def deal(variances, m):
@@ -49,7 +68,7 @@ def deal(variances, m):
     far: eigenvalue allocation, the optimum for Gaussian data (Ge et al., section 3.2).
     """
     d, products = len(variances), np.zeros(m)
-    slots = [list(range(d))[j * -(-d // m) : (j + 1) * -(-d // m)] for j in range(m)]
+    slots = [list(np.flatnonzero(parts_of(d, m) == j)) for j in range(m)]
     largest, dealt = max(variances.max(), 1e-300), np.empty(d, np.int64)
     for axis in np.argsort(-variances, kind="stable"):
         part = min((j for j in range(m) if slots[j]), key=lambda j: products[j])
@@ -63,9 +82,3 @@ def balanced_axes(x, m):
     centred = x - x.mean(0, dtype=np.float64)
     variances, axes = np.linalg.eigh(matrix_product(centred.T, centred) / len(x))
     return axes[:, deal(variances, m)].astype(np.float32)
-
-
-def padded(x, m):
-    """x (n, d) with zeros appended up to a multiple of m columns."""
-    missing = -x.shape[1] % m
-    return np.concatenate([x, np.zeros((len(x), missing), x.dtype)], 1) if missing else np.ascontiguousarray(x)

@@ -35,7 +35,7 @@ IP = METRICS.index("ip")
 @inner
 def _score_limit(kth, square, error, metric):
     """The score that a vector at least has whose distance rounds to `kth` or less; square = |q|^2."""
-    if kth == np.inf:
+    if abs(kth) == np.inf:  # -inf: inner products beyond float32, which tie
         return np.float32(-np.inf)
     distance = np.float64(kth) + abs(np.float64(kth)) * 2.0**-22
     if metric == 0:
@@ -162,7 +162,7 @@ def _frame(vectors, metric):
 def merge_lists(k, *lists):
     """(ids, distances) pairs of shape (n, any) -> the k best by (distance, id)."""
     ids, distances = (np.concatenate(parts, 1) for parts in zip(*lists))
-    best = np.lexsort((ids, distances))[:, :k]
+    best = np.lexsort((ids, ids < 0, distances))[:, :k]  # what is missing comes after what is infinitely far
     return np.take_along_axis(ids, best, 1), np.take_along_axis(distances, best, 1)
 
 
@@ -187,6 +187,9 @@ class ExactIndex(Index):
         built = self._built
         if self._built_part is None:
             self._built_part = Packed(self._vectors[:built], self._ids[:built], self.metric)
+        else:  # the same rows, of the table that is there now: the one before is not kept alive
+            self._built_part.vectors, self._built_part.ids = self._vectors[:built], self._ids[:built]
+        self._tail = None
         if built < len(self._ids):
             self._tail = Packed(self._vectors[built:], self._ids[built:], self.metric)
 
@@ -217,15 +220,15 @@ class ExactIndex(Index):
         queries, open_rows = self._check_search(queries, allow)
         n_open, k, todo = int(open_rows.sum()), 16, np.arange(len(queries))
         answers = [(np.empty(0, np.int64), np.empty(0, np.float32))] * len(queries)
-        while len(todo) and n_open:
-            k = min(k, n_open)
-            with thread_count(threads):
+        with thread_count(threads):
+            while len(todo) and n_open:
+                k = min(k, n_open)
                 ids, distances = self._nearest(queries[todo], k, open_rows)
-            inside = (distances <= radius) & (ids >= 0)
-            for i, query in enumerate(todo):
-                answers[query] = ids[i, inside[i]], distances[i, inside[i]]
-            todo = todo[inside.all(1)] if k < n_open else todo[:0]
-            k *= 4
+                inside = (distances <= radius) & (ids >= 0)
+                for i, query in enumerate(todo):
+                    answers[query] = ids[i, inside[i]], distances[i, inside[i]]
+                todo = todo[inside.all(1)] if k < n_open else todo[:0]
+                k *= 4
         offsets = np.cumsum([0] + [len(ids) for ids, _ in answers])
         empty = [(np.empty(0, np.int64), np.empty(0, np.float32))]
         return offsets, *(np.concatenate(parts) for parts in zip(*(empty + answers)))

@@ -40,6 +40,7 @@ from .candidates import squared_distance
 from .kmeans import group_by_label
 
 LARGEST_FLOAT = np.float32(np.finfo(np.float32).max)
+SMALLEST = np.float32(1e-36)  # of a table's range
 FEW = 2  # slots of scores that `count_ranks` is for: each score is compared with all
 SLOTS = 32  # blocks of scores that wait to be cut: 8 KB with their rows, in the first-level cache
 
@@ -103,8 +104,8 @@ def make_tables(query, books, entries, widest, tables):
         offset += part_entries(query, j * width, books, j * width * 16, width, entries, j * 16, widest)
     largest = np.float32(0)
     for entry in widest:
-        largest = max(largest, entry)
-    if not 0 < largest < np.inf:
+        largest = entry if entry > largest else largest
+    if not SMALLEST < largest < np.inf:  # below, the scale would be infinite
         tables[:] = 0
         return np.float32(0), offset
     scale = np.float32(LARGEST) / largest
@@ -154,7 +155,8 @@ def _ends(scores, r, lanes):
         for lane in range(LANES):
             lanes[lane] = scores[slot, lane] if scores[slot, lane] < lanes[lane] else lanes[lane]
     for lane in range(LANES):
-        low, high = min(low, lanes[lane]), max(high, lanes[lane])
+        low = lanes[lane] if lanes[lane] < low else low
+        high = lanes[lane] if lanes[lane] > high else high
     if r <= LANES and high < np.inf:
         return low, high
     lanes[:], high = -np.inf, np.float32(-np.inf)
@@ -162,7 +164,7 @@ def _ends(scores, r, lanes):
         for lane in range(LANES):
             lanes[lane] = scores[slot, lane] if lanes[lane] < scores[slot, lane] < np.inf else lanes[lane]
     for lane in range(LANES):
-        high = max(high, lanes[lane])
+        high = lanes[lane] if lanes[lane] > high else high
     return low, high
 
 
@@ -178,10 +180,14 @@ def threshold(scores, r, most, lanes):
     if count <= most:
         return high, count
     lowest = count_up_to(scores, low)
+    if lowest < r and low == -np.inf:  # no interval from there has a middle
+        low = -LARGEST_FLOAT
+        lowest = count_up_to(scores, low)
     if lowest >= r:
         return low, lowest
     while True:  # fewer than r are <= low, more than `most` are <= high
-        middle = low + (high - low) * np.float32(0.5)
+        gap = high - low
+        middle = low + gap * np.float32(0.5) if gap < np.inf else low * np.float32(0.5) + high * np.float32(0.5)
         if not low < middle < high:
             return high, count
         inside = count_up_to(scores, middle)
@@ -197,6 +203,7 @@ def threshold(scores, r, most, lanes):
 def cut(scores, rows, used, r, most, lanes, places):
     """Move r to `most` of the best in the first `used` slots to the front -> limit, how many. INOUT scores, rows.
 
+    Where fewer than r are finite the limit is inf: whatever comes may be among the best.
     scores, rows (slots, LANES); the rest of the last slot that is kept is filled with inf. They keep their order, and
     of too many that tie at the limit the first stay. lanes (LANES,) float32, places (slots LANES + 1,) are room.
     """
@@ -220,10 +227,10 @@ def cut(scores, rows, used, r, most, lanes, places):
         kept += 1
     for at in range(kept, -(-kept // LANES) * LANES):
         flat[at] = np.inf
-    return limit, kept
+    return limit if kept >= r else np.float32(np.inf), kept
 
 
-@inner
+@inlined
 def take_best(scores, rows, used, lanes, places, found):
     """OUT found (r,), -1 so far: the rows of the r best in the first `used` slots. INOUT scores, rows."""
     r = len(found)

@@ -11,10 +11,12 @@ Vectors are padded with zeros to a multiple of PADDING coordinates.
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np import arrayobj
+
+from ..kernels import inlined
 
 LANES = 16
 LINE = 16  # float32 in a cache line
@@ -94,7 +96,7 @@ def prefetch(typing, a, offset):
     return signature, emit
 
 
-@njit(cache=True, inline="always")
+@inlined
 def ask_for(vectors, row):
     """`prefetch` of vectors[row], float32."""
     d = vectors.shape[1]

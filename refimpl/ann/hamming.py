@@ -192,8 +192,8 @@ class HammingIndex(Index):
 
     The codes are of the vectors minus their mean: on one side of the origin, all signs would agree.
 
-    Build O(n d bits); search O(n bits / 64) a query, and O(d) for each code kept; memory bits / 8 bytes a vector
-    beside the vectors.
+    Build O(n d bits); search O(n bits / 64) a query, and O(d) for each code kept; memory beside the
+    vectors: 8 ceil(bits / 64) bytes each.
     """
 
     _STRUCTURE = ("_mean", "_directions", "_codes")

@@ -13,11 +13,15 @@ a sixteenth of those that are in. All of a batch search the graph as it was befo
 links; then the links back are sorted by the vector that receives them, and each receiver takes all of its own at
 once. Vectors of a batch do not see each other; later ones link them.
 
-Layout in memory. Vectors lie in the order of the leaves of a random-projection tree, so that neighbours in the graph
+Equal vectors are one place of the graph. Linked one by one they would fill each other's links, at distance 0, and lose
+the way in; the walk finds their place, and takes from it as many as are open.
+
+Layout in memory. Places lie in the order of the leaves of a random-projection tree, so that neighbours in the graph
 are mostly near each other in memory, and a batch of queries is searched in the order of the places where it arrives.
 
-    points (n, padded d)     float32, by place; order (n,): the row of the index at a place
-    ground (n, 2 M) int32    places of neighbours, -1 after the last; one vector's links are one or two cache lines
+    points (p, padded d)     float32, by place
+    rows (n,), starts (p + 1,)   the rows of the index at place i are rows[starts[i] : starts[i + 1]], by id
+    ground (p, 2 M) int32    places of neighbours, -1 after the last; one vector's links are one or two cache lines
     upper (slots, M) int32   layer l of place p is upper[slots[p] + l - 1]
     apart (m,)               places that cannot be reached from the top (few or none): they are always measured
 
@@ -28,7 +32,7 @@ import numpy as np
 
 from ..kernels import in_threads, inner, kernel
 from ..validation import check_integer
-from .candidates import offer
+from .candidates import offer, offer_row
 from .gather import padded, prefetch, squared_gap
 from .index import Index, measure_rows
 from .rp_forest import _grow_trees, growing_room
@@ -199,25 +203,36 @@ def _arrive(first, last, points, upper, slots, entry, top, queries, arrivals):
         arrivals[i] = _descend(points, upper, slots, top, 1, queries, i, entry)
 
 
-@kernel
-def _search(first, last, points, ground, slots, apart, is_open, queries, order, arrivals, found, room):
-    """OUT found (n, k) = -1: the nearest open places among the ef that the walk keeps, and those apart.
+@inner
+def _offer_place(place, square, table, best, found):
+    """The open rows of a place, which come by id, in order of (square, id). INOUT best, found (k,)."""
+    rows, starts, ids, open_rows = table
+    for at in range(starts[place], starts[place + 1]):
+        row = np.int64(rows[at])
+        if found[-1] >= 0 and (square > best[-1] or (square == best[-1] and ids[row] > ids[found[-1]])):
+            break  # nor would those after it enter
+        if open_rows[row]:
+            offer_row(best, found, ids, square, row)
 
-    For the queries order[first:last].
+
+@kernel
+def _search(first, last, points, ground, slots, apart, table, queries, order, arrivals, found, room):
+    """OUT found (n, k) = -1: the nearest open rows of the ef places that the walk keeps, and of those apart.
+
+    For the queries order[first:last]. table = rows, starts, ids, open_rows.
     """
-    k, (near, nodes, opened, seen, fresh, best) = found.shape[1], room
+    near, nodes, opened, seen, fresh, best = room
     for i in order[first:last]:
         size = _beam(points, ground, slots, 0, queries, i, arrivals[i], near, nodes, opened, seen, i, fresh)
-        taken = 0
-        for j in range(size):
-            if is_open[nodes[j]] and taken < k:
-                best[taken], found[i, taken] = near[j], nodes[j]
-                taken += 1
-        for j in range(taken, k):
+        for j in range(len(best)):
             best[j] = np.inf
+        for j in range(size):  # nearest first
+            if found[i, -1] >= 0 and near[j] > best[-1]:
+                break
+            _offer_place(np.int64(nodes[j]), near[j], table, best, found[i])
         for j in range(len(apart)):
-            if is_open[apart[j]] and seen[apart[j]] != i:
-                offer(best, found[i], squared_gap(points, apart[j], queries, i), apart[j])
+            if seen[apart[j]] != i:
+                _offer_place(apart[j], squared_gap(points, apart[j], queries, i), table, best, found[i])
 
 
 class HNSWIndex(Index):
@@ -228,10 +243,11 @@ class HNSWIndex(Index):
     ef         candidates of a search (at least k): the larger, the higher the recall
     seed       of the levels and of the order of building
 
-    Build O(n ef_build M d); search O(ef M d) a query; memory twice that of the vectors and 8 M bytes a vector.
+    Build O(n ef_build M d); search O(ef M d) a query, and O(n) a call; memory twice that of the vectors
+    and 8 M bytes a vector. Equal vectors share the second copy and the links.
     """
 
-    _STRUCTURE = ("_points", "_order", "_ground", "_upper", "_slots", "_apart", "_top")
+    _STRUCTURE = ("_points", "_rows", "_starts", "_ground", "_upper", "_slots", "_apart", "_top")
 
     def __init__(self, *, metric="l2", links=16, ef_build=100, ef=40, seed=0):
         super().__init__(metric, links=links, ef_build=ef_build, ef=ef, seed=seed)
@@ -242,10 +258,12 @@ class HNSWIndex(Index):
 
     def _build(self):
         """Inserts the vectors in batches that grow with the graph: links depend on the batches, not on the threads."""
-        n = len(self._vectors)
         rng = np.random.default_rng(self.seed)
-        self._order = _leaf_order(self._vectors, rng)
-        self._points = padded(self._vectors[self._order])
+        rows, starts = equal_rows(self._vectors, self._ids)
+        order = _leaf_order(self._vectors[rows[starts[:-1]]], rng)
+        self._rows, self._starts = _in_order(rows, starts, order)
+        self._points = padded(self._vectors[self._rows[self._starts[:-1]]])
+        n = len(self._points)
         levels = np.floor(-np.log(1 - rng.random(n)) / np.log(self.links)).astype(np.int64)
         sequence = rng.permutation(n)
         self._slots = np.cumsum(levels) - levels
@@ -288,27 +306,24 @@ class HNSWIndex(Index):
 
         in_threads(len(targets), _link_back, *arguments, at_least=64, room=room)
 
-    def _changed(self):
-        super()._changed()
-        self._live_places = self._live[: self._built][self._order]
-
     def _scan_limit(self):
         """Of n rows with n_open open, a scan measures n_open, a walk some ef 2 M n / n_open."""
         return int(np.sqrt(2.0 * self.ef * self.links * self._built))
 
-    def _walk(self, queries, arrivals, k, is_open, ef):
-        """Places of open rows that a walk finds (n, k), -1 where it meets too few. queries padded."""
+    def _walk(self, queries, arrivals, k, open_rows, ef):
+        """Open rows that a walk finds (n, k), -1 where it meets too few. queries padded."""
         found = np.full((len(queries), k), -1, np.int64)
         graph = self._points, self._ground, self._slots, self._apart
+        table = self._rows, self._starts, self._ids, open_rows
         order = np.argsort(arrivals, kind="stable")
 
         def room():
             return *_walk_room(len(self._points), ef, self._ground.shape[1]), np.empty(k, np.float32)
 
-        in_threads(len(queries), _search, *graph, is_open, queries, order, arrivals, found, at_least=4, room=room)
+        in_threads(len(queries), _search, *graph, table, queries, order, arrivals, found, at_least=4, room=room)
         return found
 
-    def _rows(self, queries, k, open_rows, n_open):
+    def _candidate_rows(self, queries, k, open_rows, n_open):
         """Rows of candidates (n, k); -1 where a walk meets fewer, and so few that a scan of the open rows is cheaper.
 
         A query whose walk of ef vectors met c < k open ones takes one of 2 ef, again and again, as long as the
@@ -319,15 +334,14 @@ class HNSWIndex(Index):
         in_threads(
             len(queries), _arrive, self._points, self._upper, self._slots, entry, top, wide, arrivals, at_least=64
         )
-        is_open = self._live_places if open_rows is self._live else open_rows[:built][self._order]
         found, short = np.full((len(queries), k), -1, np.int64), np.arange(len(queries))
         ef = min(-(-max(self.ef, k) * built // n_open), built)
         while len(short):
-            found[short] = self._walk(wide[short], arrivals[short], k, is_open, ef)
+            found[short] = self._walk(wide[short], arrivals[short], k, open_rows, ef)
             met = (found[short] >= 0).sum(1)
             affordable = 2 * self.links * ef * k <= n_open * np.maximum(met, 1)
             short, ef = short[(met < min(k, n_open)) & affordable], 2 * ef
-        return np.where(found < 0, -1, self._order[found])
+        return found
 
     def _nearest(self, queries, k, open_rows):
         """Walks the graph, or scans where that is cheaper; then the rows added since."""
@@ -335,7 +349,7 @@ class HNSWIndex(Index):
         n_open = int(np.count_nonzero(open_rows[:built]))
         if n_open <= self._scan_limit() or n_open == 0:
             return super()._nearest(queries, k, open_rows)
-        rows = self._rows(queries, k, open_rows, n_open)
+        rows = self._candidate_rows(queries, k, open_rows, n_open)
         short = np.flatnonzero((rows >= 0).sum(1) < min(k, n_open))
         if len(short):  # a walk that ended early, in a part that few links leave, or far from what is open
             rows[short] = -1
@@ -345,6 +359,33 @@ class HNSWIndex(Index):
             tail = self._scan(queries, k, built + np.flatnonzero(open_rows[built:]))
             rows = np.concatenate([rows, self._rows_of(tail)], 1)
         return measure_rows(self._vectors, rows, self._ids, queries, self.metric, k)
+
+
+def equal_rows(vectors, ids):
+    """Rows grouped by equal vectors (n, d) float32 -> rows (n,) int32, by id in each group; starts (groups + 1,) int32.
+
+    Sorted by a hash of their bits, sum_j m_j bits_j mod 2^64 with random odd m_j, then each is compared with the one
+    before it. Where the hashes of different vectors agree, which they hardly do, copies may end up in two groups.
+    """
+    n, d = vectors.shape
+    odd, keys = np.random.default_rng(0).integers(0, 2**63, d, np.uint64) * np.uint64(2) + np.uint64(1), []
+    for first in range(0, n, 4096):
+        bits = (vectors[first : first + 4096] + np.float32(0)).view(np.uint32)  # -0 becomes 0
+        keys.append((bits * odd).sum(1, dtype=np.uint64))
+    keys = np.concatenate([np.empty(0, np.uint64), *keys])
+    rows = np.lexsort((ids, keys)).astype(np.int32)
+    same = np.flatnonzero(keys[rows[1:]] == keys[rows[:-1]]) + 1
+    new = np.ones(n, bool)
+    new[same] = (vectors[rows[same]] != vectors[rows[same - 1]]).any(1)
+    return rows, np.append(np.flatnonzero(new), n).astype(np.int32)
+
+
+def _in_order(rows, starts, order):
+    """The groups of `equal_rows` in another order -> rows, starts."""
+    counts = np.diff(starts)[order]
+    ends = np.cumsum(counts)
+    at = np.arange(len(rows)) + np.repeat(starts[order] - (ends - counts), counts)
+    return rows[at], np.append(0, ends).astype(np.int32)
 
 
 def _leaf_order(vectors, rng, leaf=32):

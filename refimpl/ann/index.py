@@ -57,7 +57,7 @@ def check_threads(threads):
     return check_integer(threads, "threads", minimum=1, maximum=numba.config.NUMBA_NUM_THREADS)
 
 
-def _check_build(threads, progress):
+def check_build(threads, progress):
     """What a build is told, before anything changes."""
     check_threads(threads)
     if progress is not None and not callable(progress):
@@ -146,9 +146,10 @@ class Index:
 
     Vectors and queries are finite real numbers within float32, of any dtype; float32 of them is what is stored and
     measured. For "cosine" none may be zero; for "l2" and "ip" no number larger than 2^125 / sqrt(d). Where squares
-    leave float32, above some 10^18, or for "ip" one vector is thousands of times as long as the others, structures
-    cannot tell near from far; only ExactIndex, KDTreeIndex, IVFIndex within its lists, and scans can. Ids are distinct
-    integers >= 0. Whatever is not as described raises ValueError that names the argument, and changes nothing;
+    leave float32, above some 10^18 or below some 10^-18, or for "ip" one vector is thousands of times as long as the
+    others, structures cannot tell near from far; only ExactIndex, KDTreeIndex, IVFIndex within its lists, and scans
+    can. Ids are distinct integers >= 0. Whatever is not as described raises ValueError that names the argument, and
+    changes nothing;
     so do add, remove, search and save before a fit.
     """
 
@@ -177,7 +178,7 @@ class Index:
                    `done` / `total` is about the share of the work. An exception that it raises ends the fit, and
                    leaves an index that is not fitted.
         """
-        _check_build(threads, progress)
+        check_build(threads, progress)
         vectors = check_array(vectors, "vectors", ndim=2)
         if vectors.shape[1] < 1:
             raise ValueError(f"vectors: expected at least one column, got shape {vectors.shape}")
@@ -195,7 +196,7 @@ class Index:
         Every so often this builds the structure anew: then `threads` and `progress` are those of `fit`.
         """
         self._check_fitted()
-        _check_build(threads, progress)
+        check_build(threads, progress)
         vectors = check_array(vectors, "vectors", shape=(None, self._dimension))
         stored, norms = self._normal_form(vectors, "vectors")
         ids = self._new_ids(ids, len(vectors), self.ids)
@@ -211,7 +212,7 @@ class Index:
         Every so often this builds the structure anew, of the live rows: `threads` and `progress` as for `add`.
         """
         self._check_fitted()
-        _check_build(threads, progress)
+        check_build(threads, progress)
         ids = self._check_ids(ids)
         rows = self._rows_of(ids)
         if (rows < 0).any():
@@ -297,6 +298,8 @@ class Index:
         ids = check_array(ids, name, ndim=1)
         if ids.size and ids.dtype.kind not in "iu":
             raise ValueError(f"{name}: expected integers, got dtype {ids.dtype}")
+        if ids.size and ids.max() > np.iinfo(np.int64).max:
+            raise ValueError(f"{name}: expected numbers below 2^63, got {ids.max()}")
         ids = ids.astype(np.int64)
         if ids.size and ids.min() < 0:
             raise ValueError(f"{name}: expected numbers >= 0, got {ids.min()}")
@@ -418,7 +421,8 @@ class Index:
         """
         self._check_fitted()
         state = {"dimension": self._dimension, "built": self._built, "largest_norm": self._largest_norm}
-        about = {"index": type(self).__name__, "settings": self._settings, "state": state}
+        about = {"index": type(self).__name__, "state": state}
+        about["settings"] = {name: getattr(self, name) for name in self._settings}
         write_arrays(path, about, {name: getattr(self, name) for name in (*_ROWS, *self._STRUCTURE)})
 
     @classmethod

@@ -138,7 +138,7 @@ def list_axes(vectors, labels):
     if len(vectors) < FEW:
         return None
     names = np.unique(labels)
-    rows = np.flatnonzero(np.isin(labels, names[:: max(1, len(names) // ASKED)][:ASKED]))
+    rows = np.flatnonzero(np.isin(labels, sample_rows(names, ASKED)))
     asking, rows = sample_rows(rows, ASKING), sample_rows(rows, SAMPLE)
     compared = labels[asking][:, None] == labels[rows]
     return choose_axes(vectors[asking], vectors[rows], near=NEAR, measuring=MEASURING, compared=compared)

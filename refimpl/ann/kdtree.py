@@ -36,7 +36,7 @@ class KDTreeIndex(Index):
     def __init__(self, *, metric="l2", leaf_size=LANES, eps=0.0, max_leaves=None):
         super().__init__(metric, leaf_size=leaf_size, eps=eps, max_leaves=max_leaves)
         self.leaf_size = check_integer(leaf_size, "leaf_size", minimum=1)
-        self.eps = check_number(eps, "eps", minimum=0)
+        self.eps = check_number(eps, "eps", minimum=0, maximum=1e100)
         self.max_leaves = None if max_leaves is None else check_integer(max_leaves, "max_leaves", minimum=1)
 
     def _coordinates(self, vectors):
@@ -48,7 +48,7 @@ class KDTreeIndex(Index):
         return points
 
     def _build(self):
-        tree = build_tree(self._coordinates(self._vectors), leaf_size=self.leaf_size)
+        tree = build_tree(self._coordinates(self._vectors), leaf_size=min(self.leaf_size, max(1, len(self._vectors))))
         self._axis, self._link, self._planes, self._blocks, self._rows = tree[:5]
         self._depth = np.int64([tree.depth])
 

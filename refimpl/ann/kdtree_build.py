@@ -195,8 +195,8 @@ def _splice_branches(
 def build_tree(points, *, leaf_size=LANES):
     """The Tree over points (n, d), float32 or float64. O(d n log n) time, n (d + 1) numbers of scratch.
 
-    The top is cut by one thread until there is work for all, then the branches grow independently. A node depends on
-    its points alone, so the tree is the same whatever the number of threads.
+    Branches grow independently: first from the root to halves, then from these to parts enough for all threads, then to
+    the leaves. A node depends on its points alone, so the tree is the same whatever the number of threads.
     """
     n, d = points.shape
     if n == 0:
@@ -205,47 +205,61 @@ def build_tree(points, *, leaf_size=LANES):
     words = own.view(f"i{own.itemsize}")
     own[:, :d], words[:, d] = points, np.arange(n)
     depth_limit = 2 * n.bit_length() + 8
-    axis, link = np.empty(4 * n, np.int32), np.empty(4 * n, np.int32)  # untouched room costs nothing
-    planes, top = np.empty((4 * n, 2)), 2 * n
+    nodes = np.empty(2 * n, np.int32), np.empty(2 * n, np.int32), np.empty((2 * n, 2))  # untouched room costs nothing
 
     def room():
         # of every level one child waits at most, and both of the last
         return np.empty((2 * depth_limit + 1, 4), np.int64), np.empty(n, points.dtype)
 
-    share, grown = max(leaf_size, n // (4 * get_num_threads())), np.empty((1, 2), np.int64)
-    _grow(0, 1, own, words, np.array([[0, n, 0, top]]), depth_limit, share, axis, link, planes, grown, room())
-    top_axis, top_link = axis[top : grown[0, 0]].copy(), link[top : grown[0, 0]].copy()
-    leaves = np.flatnonzero(top_axis < 0)
-    starts, sizes, depths = top_link[leaves].astype(np.int64), -top_axis[leaves], planes[top + leaves, 0]
-    # m points make fewer than 2 m nodes: the branch from point s on has room from node 2 s on.
-    branches = np.stack([starts, starts + sizes, depths.astype(np.int64), 2 * starts], 1)
-    grown = np.empty((len(branches), 2), np.int64)
-    arguments = own, words, branches, depth_limit, leaf_size, axis, link, planes, grown
-    in_threads(len(branches), _grow, *arguments, at_least=1, room=room)
+    def grow(top, size):
+        """Branches at the leaves of `top` -> the leaves, where the nodes of each branch begin and end, the depth."""
+        axis, link, planes = top
+        leaves = np.flatnonzero(axis < 0)
+        starts, depths = link[leaves].astype(np.int64), planes[leaves, 0].astype(np.int64)
+        # m points make fewer than 2 m nodes: the branch from point s on has room from node 2 s on.
+        branches = np.stack([starts, starts - axis[leaves], depths, 2 * starts], 1)
+        grown = np.empty((len(branches), 2), np.int64)
+        in_threads(len(branches), _grow, own, words, branches, depth_limit, size, *nodes, grown, at_least=1, room=room)
+        return leaves, np.stack([branches[:, 3], grown[:, 0]], 1), int(grown[:, 1].max())
 
-    # Where each top node and each branch goes: a leaf of the top gives way to all nodes of its branch.
-    spans, sizes = np.stack([branches[:, 3], grown[:, 0]], 1), np.ones(len(top_axis), np.int64)
+    top = np.int32([-n]), np.int32([0]), np.zeros((1, 2))  # axis, link, planes of one leaf of all points
+    for size in (n // 2, n // (4 * get_num_threads())):
+        leaves, spans, _ = grow(top, max(leaf_size, size))
+        top = _spliced(top, leaves, spans, nodes)
+    leaves, spans, depth = grow(top, leaf_size)
+
+    leaf_sizes = [-nodes[0][first:end][nodes[0][first:end] < 0] for first, end in spans]
+    n_blocks = np.array([((points_of + LANES - 1) // LANES).sum() for points_of in leaf_sizes])
+    blocks = np.empty((n_blocks.sum(), d, LANES), points.dtype), np.empty((n_blocks.sum(), LANES), np.int32)
+    places, tree = _with_room(top, leaves, spans)
+    arguments = spans, *nodes, own, words, places[leaves], np.cumsum(n_blocks) - n_blocks, *tree, *blocks
+    in_threads(len(spans), _splice_branches, *arguments, at_least=1)
+    return Tree(*tree, *blocks, depth, 1)
+
+
+def _with_room(top, leaves, spans):
+    """Where the nodes of `top` go if each leaf gives way to the nodes of its branch -> places, axis, link, planes.
+
+    The nodes that are no leaves are there already.
+    """
+    axis, link, planes = top
+    sizes, inner = np.ones(len(axis), np.int64), np.flatnonzero(axis >= 0)
     sizes[leaves] = spans[:, 1] - spans[:, 0]
     places = np.cumsum(sizes) - sizes
-    leaf_sizes = [-axis[first:end][axis[first:end] < 0] for first, end in spans]
-    n_blocks = np.array([((points_of + LANES - 1) // LANES).sum() for points_of in leaf_sizes])
-    tree = Tree(
-        np.empty(sizes.sum(), np.int32),
-        np.empty(sizes.sum(), np.int32),
-        np.empty((sizes.sum(), 2)),
-        np.empty((n_blocks.sum(), d, LANES), points.dtype),
-        np.empty((n_blocks.sum(), LANES), np.int32),
-        int(grown[:, 1].max()),
-        1,
-    )
-    inner = np.flatnonzero(top_axis >= 0)
-    tree.axis[places[inner]] = top_axis[inner]
-    tree.link[places[inner]] = places[top_link[inner]]
-    tree.planes[places[inner]] = planes[top + inner]
-    first_blocks = np.cumsum(n_blocks) - n_blocks
-    arguments = spans, axis, link, planes, own, words, places[leaves], first_blocks, *tree[:5]
-    in_threads(len(spans), _splice_branches, *arguments, at_least=1)
-    return tree
+    new = tuple(np.empty((sizes.sum(), *array.shape[1:]), array.dtype) for array in top)
+    for out, values in zip(new, (axis[inner], places[link[inner]], planes[inner])):
+        out[places[inner]] = values
+    return places, new
+
+
+def _spliced(top, leaves, spans, nodes):
+    """`top` with the branches of its leaves, nodes[spans[i, 0] : spans[i, 1]], whose links count from their root."""
+    places, new = _with_room(top, leaves, spans)
+    for place, (first, end) in zip(places[leaves], spans):
+        for out, values in zip(new, nodes):
+            out[place : place + end - first] = values[first:end]
+        new[1][place : place + end - first] += np.where(nodes[0][first:end] >= 0, place, 0).astype(np.int32)
+    return new
 
 
 def hang_leaf(tree, points, rows):

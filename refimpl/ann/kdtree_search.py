@@ -98,6 +98,8 @@ def _distance(squared, metric, blocks, block, lane, query):
 @inner
 def _largest_squared(distance, metric, shift, d):
     """No |x - q|^2 above this has a float32 distance of `distance` or less; shift = M^2 + |q|^2, for "ip"."""
+    if distance == -np.inf:  # inner products beyond float32, which tie
+        return np.inf
     up = np.float64(distance) + 2.0**-23 * abs(np.float64(distance)) + 1e-44
     if metric == L2:
         return up * up
@@ -226,7 +228,9 @@ def _nearest_in_leaves(
     axis, link, planes = tree.axis, tree.link, tree.planes
     (todo, bounds, sides, side, near), (keys, places), (nodes, waiting, free) = room
     for i in order[first:last]:
-        query, limit, leaves, size, used, n_free = queries[i], np.inf, 1 - tree.roots, tree.roots, tree.roots, 0
+        query, limit, leaves, size, used, n_free = queries[i], np.inf, np.int64(0), tree.roots, tree.roots, 0
+        if tree.roots == 2 and has_open[len(axis) - 1]:
+            leaves = -1
         for root in range(tree.roots):  # what hangs beside the tree comes first, and is not counted
             keys[root], places[root], nodes[root] = 0.0, tree.roots - 1 - root, (len(axis) - 1) * root
             waiting[root, :] = 0.0

@@ -13,7 +13,8 @@ in the order of the rows, in float64: the result is the same for any number of t
 A cluster that lost all its vectors gets the vector that is farthest from its centroid. With fewer distinct vectors
 than k there is none (its distance is 0); centroids then coincide, and labels are the smallest of them.
 
-Numbers whose squares would leave float32 are scaled by a power of two, which changes no digit of them.
+Numbers whose squares would leave float32 are scaled by a power of two, which changes no digit of any but
+those some 10^37 times smaller than the largest.
 """
 
 from typing import NamedTuple
@@ -24,7 +25,7 @@ from ..kernels import in_threads, kernel
 from ..validation import check_array, check_integer, check_number
 from .candidates import squared_distance
 from .gather import ask_for
-from .index import thread_count
+from .index import check_build, thread_count
 from .nearest_centroid import Labelling, assign
 
 __all__ = ["KMeans", "assign", "group_by_label", "kmeans", "mini_batch_kmeans", "plus_plus"]
@@ -68,7 +69,8 @@ def _means(first, last, x, order, starts, centroids, total):
         for j in range(x.shape[1]):
             total[j] = 0.0
         for at in range(starts[c], starts[c + 1]):
-            ask_for(x, order[min(at + AHEAD, len(order) - 1)])
+            if at + AHEAD < len(order):
+                ask_for(x, order[at + AHEAD])
             for j in range(x.shape[1]):
                 total[j] += x[order[at], j]
         if starts[c + 1] > starts[c]:
@@ -139,6 +141,7 @@ def kmeans(
     O(n k d) an iteration. Raises ValueError for bad arguments, k > n among them.
     """
     max_iter, tol = check_integer(max_iter, "max_iter", minimum=0), check_number(tol, "tol", minimum=0)
+    check_build(threads, progress)
     with thread_count(threads):
         x, centroids, scale = _start(x, k, init, check_integer(seed, "seed", minimum=0))
         return _unscaled(_lloyd(x, centroids, max_iter, tol, spherical, progress), scale)
@@ -223,6 +226,7 @@ def mini_batch_kmeans(
     """
     max_iter, batch = check_integer(max_iter, "max_iter", minimum=0), check_integer(batch, "batch", minimum=1)
     seed = check_integer(seed, "seed", minimum=0)
+    check_build(threads, progress)
     with thread_count(threads):
         x, centroids, scale = _start(x, k, init, seed)
         rng = np.random.default_rng([seed, 1])

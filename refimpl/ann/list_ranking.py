@@ -83,7 +83,7 @@ def _rank_lists(first_query, last_query, packed, biases, books, coded, queries, 
         overflown = not -np.inf < offset < np.inf
         while done < p and not overflown:
             limit, count = threshold(scores, r, with_some_more(r), lanes)
-            last = min(count, p)
+            last = count if count < p else p
             window = _window(scores, past, limit, rows)
             _sort_window(rows[:window], queries[i], centroids, squares, found[i, done:last], distances[i, done:last])
             past, done = limit, last

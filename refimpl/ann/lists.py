@@ -110,7 +110,7 @@ def _score(
 def _score_limit(kth, reach, metric):
     """The score that a vector at least has whose distance rounds to `kth` or less; reach = offset, error."""
     offset, error = reach
-    if kth == np.inf:
+    if abs(kth) == np.inf:  # -inf: inner products beyond float32, which tie
         return np.float32(-np.inf)
     distance = np.float64(kth) + abs(np.float64(kth)) * 2.0**-22
     return np.float32(offset - (0.5 * distance * distance if metric == L2 else distance) - error)
@@ -194,7 +194,7 @@ def _select(
     for i in range(first, last):
         runs = probes[i], pair_at[i * m : (i + 1) * m], pair_step[i * m : (i + 1) * m], scores
         n = _gather(starts, lane_rows, open_rows, filtered, runs, negated, panels)
-        low, (high, _) = np.float32(-np.inf), threshold(negated[: _slots(n)], k, k, lanes)
+        low, (high, _) = np.float32(np.nan), threshold(negated[: _slots(n)], k, k, lanes)  # NaN: none is up to it
         for turn in range(2):  # the k best scores, and then what may be nearer than the worst of these
             count, kept = _take(negated, n, low, high, panels, lane_rows, vectors, open_rows, rows), np.int64(0)
             for c in range(count):

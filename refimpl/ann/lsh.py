@@ -32,10 +32,10 @@ powers of two the bits themselves, with random odd numbers a universal hash of t
 import numpy as np
 from numba import njit
 
-from ..kernels import in_threads, inner, kernel
+from ..kernels import SUMS, in_threads, inner, kernel
 from ..validation import check_integer, check_number
 from .bits import lowest_bit
-from .candidates import SUMS, offer, squared_distance
+from .candidates import offer, squared_distance
 from .index import Index
 from .priority_queue import drop_first, push
 
@@ -116,7 +116,10 @@ def _room(n, tables, bits, probes):
 
 @kernel
 def _most_sets(probes):
-    """How many sets of bits a query takes from its queue, which leave two others each: such as name no bucket, too."""
+    """How many sets a query takes from its queue at most, each of which leaves two others in it.
+
+    More than there are probes: a set that moves one function both ways names no bucket.
+    """
     return 4 * probes + 64
 
 
@@ -185,7 +188,8 @@ class LSHIndex(Index):
     seed     of the directions
 
     Build O(n d tables bits); search O(d tables bits) a query, and O(d) for each different vector in the buckets; memory
-    beside the vectors: 4 bytes a vector and table. lsh_theory.py has what recall to expect.
+    beside the vectors: 4 bytes a vector and 4 a bucket for each table (of signs 2^bits buckets, of slabs up to 2 n). A
+    call also fills 4 bytes for each vector. lsh_theory.py has what recall to expect.
     """
 
     _STRUCTURE = ("_directions", "_shifts", "_widths", "_multipliers", "_starts", "_rows")
@@ -195,7 +199,7 @@ class LSHIndex(Index):
         self.tables = check_integer(tables, "tables", minimum=1)
         most = 32 if metric == "l2" else 26  # signs address a table of 2^bits buckets directly
         self.bits = None if bits is None else check_integer(bits, "bits", minimum=1, maximum=most)
-        self.probes = 10 * tables if probes is None else check_integer(probes, "probes", minimum=1, maximum=2**31)
+        self.probes = 10 * self.tables if probes is None else check_integer(probes, "probes", minimum=1, maximum=2**31)
         self.width = None if width is None else check_number(width, "width", above=0)
         if width is not None and metric != "l2":
             raise ValueError(f"width: expected None for {metric}, whose functions are signs, got {width}")

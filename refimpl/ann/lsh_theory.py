@@ -21,7 +21,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import ndtr
+from scipy.special import bdtr, erf
 
 from ..validation import check_array, check_integer, check_number
 
@@ -53,11 +53,12 @@ def pstable_collision(distance, width):
     `distance` is an array >= 0 (0 gives 1), `width` a number > 0. Source: Datar et al. 2004, section 3.2.
     """
     width = check_number(width, "width", above=0)
-    # -expm1 keeps the digits of 1 - exp(-r^2 / 2) where r is small: pairs much farther apart than the width.
-    with np.errstate(divide="ignore", over="ignore"):
+    # erf(r / sqrt 2) is 1 - 2 Phi(-r). It and -expm1 keep their digits where r is small, pairs much farther apart than
+    # the width; there p = r / sqrt(2 pi), less a part of r^2, which the difference of the two would lose in the end.
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         r = width / _in_range(distance, "distance", 0, np.inf)
         far = np.sqrt(2 / np.pi) * -np.expm1(-r * r / 2) / r
-    return 1 - 2 * ndtr(-r) - far
+        return np.where(r < 1e-8, r / np.sqrt(2 * np.pi), erf(r / np.sqrt(2)) - far)[()]
 
 
 def success_probability(p, bits, tables):
@@ -75,8 +76,7 @@ def multiprobe_probability(p, bits, flips):
     more with as many probes (Lv et al. 2007), so this is a floor for it.
     """
     bits, flips = check_integer(bits, "bits", minimum=1), check_integer(flips, "flips", minimum=0)
-    p = _in_range(p, "p", 0, 1)
-    return sum(math.comb(bits, r) * p ** (bits - r) * (1 - p) ** r for r in range(min(flips, bits) + 1))
+    return bdtr(min(flips, bits), bits, 1 - _in_range(p, "p", 0, 1))
 
 
 def rho(p_near, p_far):
@@ -96,6 +96,7 @@ def choose_tables(p_near, p_far, n, recall, *, max_bits=64, max_tables=1000):
     p_near = check_number(p_near, "p_near", above=p_far, maximum=1)
     n = check_integer(n, "n", minimum=1)
     recall = check_number(recall, "recall", above=0, below=1)
+    max_tables = check_integer(max_tables, "max_tables", minimum=1)
     best = None
     for bits in range(1, check_integer(max_bits, "max_bits", minimum=1) + 1):
         met = p_near**bits

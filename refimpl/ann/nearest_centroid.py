@@ -6,6 +6,9 @@ What limits it: operations, 2 n k d. They are a matrix product whose tiles are r
 reach: each lane keeps the best score it has seen and its panel, COLUMNS lanes side by side without a branch, and the
 lanes are compared once, at the end.
 
+Scores lose digits where |x|^2 is much larger than the distances, as where one coordinate is thousands of times another.
+If their errors matter beside the distances, labels are improved as below, with all d coordinates.
+
 Where the vectors have principal axes (principal.py), the product is of depth + 1 coordinates in place of d and bounds
 the scores. Then the label is at first a guess (from the iteration before; to begin with, the centroid of the largest
 bound). The distance to it is a limit, and of all other centroids only those whose bound is not below it are
@@ -26,6 +29,7 @@ from .principal import ASKING, choose_axes, project, sample_rows
 from .tiles import all_below, all_negative, start_tile
 
 BLOCK = 64 // ROWS * ROWS  # vectors that share a panel: 32 KB of them at d = 128. Whole tiles: they write every row
+EXACT_ENOUGH = 0.01  # of the mean squared distance: bounds of errors with which labels are not looked at again
 FEW = 1 << 24  # pairs of a vector and a centroid for which no axes are looked for
 
 
@@ -40,7 +44,7 @@ def _largest_score(first_block, last_block, x, panels, biases, labels, room):
     """OUT labels (n,): the column with the largest bias + x.panel, the smallest among equals. x: whole tiles."""
     n, d, (tile, none, best, where) = len(labels), x.shape[1], room
     for block in range(first_block, last_block):
-        first, last = block * BLOCK, min((block + 1) * BLOCK, n)
+        first, last = block * BLOCK, (block + 1) * BLOCK if (block + 1) * BLOCK < n else n
         for i in range(BLOCK):
             for j in range(COLUMNS):
                 best[i, j], where[i, j] = -np.inf, 0
@@ -140,21 +144,24 @@ class Labelling:
     def nearest(self, centroids, labels=None):
         """Labels (n,) int32 of the nearest centroids (k, d), the smallest among equals, and squared distances (n,).
 
+        To the errors of float32 distances; without axes those of scores, EXACT_ENOUGH of the mean distance at most.
+
         labels   a guess, which may save time and never changes the result
         """
         shifted = centroids - self.center
         squares = squared_lengths(shifted)
         panels, biases = pack_vectors(project(shifted, self.axes), squares)
-        distances = np.empty(len(self.x), np.float32)
+        distances, d = np.empty(len(self.x), np.float32), self.x.shape[1]
+        errors = rounding_error(np.sqrt(self.squares), np.sqrt(squares.max()), d)
         if self.axes is None or labels is None:
             labels = np.empty(len(self.x), np.int32)
             arguments = self.projected, panels, biases, labels
             in_threads(-(-len(labels) // BLOCK), _largest_score, *arguments, at_least=4, room=_score_room)
         if self.axes is None:
             in_threads(len(labels), _squared_distances, self.x, centroids, labels, distances, at_least=8192)
-            return labels, distances
-        labels, d = labels.copy(), self.x.shape[1]
-        errors = rounding_error(np.sqrt(self.squares), np.sqrt(squares.max()), d)
+            if errors.sum() <= EXACT_ENOUGH * distances.sum(dtype=np.float64):
+                return labels, distances
+        labels = labels.copy()
         arguments = self.x, centroids, self.projected, panels, biases, self.squares, errors, labels, distances
         in_threads(-(-len(labels) // BLOCK), _improve, *arguments, at_least=4, room=_improve_room)
         return labels, distances

@@ -22,7 +22,8 @@ def pack_vectors(vectors, squares):
     """
     panels = pack_panels(vectors.T, COLUMNS)
     biases = np.full(len(panels) * COLUMNS, -np.inf, np.float32)
-    biases[: len(vectors)] = 0.0 if squares is None else -0.5 * squares
+    with np.errstate(over="ignore"):  # -inf: beyond float32, as the error is (`rounding_error`)
+        biases[: len(vectors)] = 0.0 if squares is None else -0.5 * squares
     return panels, biases.reshape(-1, COLUMNS)
 
 

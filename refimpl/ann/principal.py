@@ -105,4 +105,4 @@ def split_sample(x):
 
 def sample_rows(x, n):
     """About n rows of x, evenly spread."""
-    return x[:: max(1, len(x) // n)][:n]
+    return x[:: max(1, -(-len(x) // n))]

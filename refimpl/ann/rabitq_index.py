@@ -20,14 +20,13 @@ code; a vector that is measured takes 512 bytes from memory.
 """
 
 import numpy as np
-from numba import njit
 
-from ..kernels import in_threads, inner, kernel
+from ..kernels import in_threads, inlined, inner, inner_sum, kernel
 from ..matrix_product import matrix_product
 from ..validation import check_integer, check_number
 from .bits import lowest_bit
 from .byte_shuffle import LANES, block_scores, lanes_up_to
-from .candidates import SUMS, measure, offer, squared_distance
+from .candidates import measure, offer, offer_row, squared_distance
 from .fast_scan import in_lanes, pack_codes
 from .gather import LINE, prefetch
 from .index import METRICS, Index
@@ -39,7 +38,7 @@ from .rabitq import encode, query_tables, random_rotation, table_error
 COST = 0.3  # of a code, in rows scanned (`list_scan_limit`)
 
 
-@njit(cache=True, no_cpython_wrapper=True, fastmath=SUMS)
+@inner_sum
 def _lower_bounds(shifts, factors, block, base, width, lower):
     """OUT lower (LANES,): base + bias - f shift - g width."""
     for j in range(LANES):
@@ -56,7 +55,7 @@ def _ask_for_list(starts, codes, factors, list_):
         prefetch(factors, at)
 
 
-@njit(cache=True, inline="always")
+@inlined
 def _before(score, place, other_score, other_place):
     return score < other_score or (score == other_score and place < other_place)
 
@@ -88,7 +87,7 @@ def smallest_first(scores, places, n, r):
 
 
 @inner
-def _measure(count, bounds, rows, vectors, query, limit, near, found):
+def _measure(count, bounds, rows, vectors, ids, query, limit, near, found):
     """Those of the rows whose bound is still within the k-th best, measured -> how many. INOUT near, found.
 
     `limit` and the bounds decide first, so that what is left can be asked for before it is needed.
@@ -106,15 +105,15 @@ def _measure(count, bounds, rows, vectors, query, limit, near, found):
     count = 0
     for c in range(kept):
         if bounds[c] <= near[-1]:
-            offer(near, found, squared_distance(vectors[rows[c]], query), np.int64(rows[c]))
+            offer_row(near, found, ids, squared_distance(vectors[rows[c]], query), np.int64(rows[c]))
             count += 1
     return count
 
 
 @inner
 def _nearest_in_lists(
-    lists, centers, open_rows, probes, turned, tables, step, offset, error, slack, eps0, vectors, query, near, found,
-    room,
+    lists, centers, open_rows, probes, turned, tables, step, offset, error, slack, eps0, vectors, ids, query, near,
+    found, room,
 ):  # fmt: skip
     """The k nearest to one query in its lists -> how many were measured. INOUT near, found (k,).
 
@@ -162,7 +161,7 @@ def _nearest_in_lists(
                             at -= 1
                         uppers[at] = upper
                         limit = min(limit, uppers[last])
-        measured += _measure(count, bounds, rows, vectors, query, limit, near, found)
+        measured += _measure(count, bounds, rows, vectors, ids, query, limit, near, found)
     return measured
 
 
@@ -191,8 +190,7 @@ def _search(
             near[c], rows[c] = np.inf, -1
         counts[i] = _nearest_in_lists(
             lists, centers, open_rows, probes[i], turned[i], tables[i], numbers[0, i], numbers[1, i], numbers[2, i],
-            numbers[3, i], eps0, vectors, queries[i], near, rows,
-            room_in_lists,
+            numbers[3, i], eps0, vectors, ids, queries[i], near, rows, room_in_lists,
         )  # fmt: skip
         n_found = np.int64(0)  # a type of its own, if it were a plain 0
         while n_found < k and rows[n_found] >= 0:

@@ -9,9 +9,9 @@ of the one that is being measured, so that the waits overlap.
 
 import numpy as np
 
-from ..kernels import in_threads, inner, kernel
+from ..kernels import in_threads, inlined, kernel
 from .byte_shuffle import LANES
-from .candidates import measure, offer, squared_distance
+from .candidates import measure, offer, offer_row, squared_distance
 from .fast_scan import FEW, count_ranks
 from .gather import ask_for
 from .index import METRICS, Index
@@ -19,40 +19,25 @@ from .index import METRICS, Index
 AHEAD = 8  # rows asked for before they are measured
 
 
-@inner
-def _offer_row(squares, rows, ids, square, row):
-    """`offer` for a list of rows: by (square, id), and no row twice: one may be in two lists. INOUT squares, rows."""
-    for other in rows:
-        if other == row:
-            return
-    at = len(rows) - 1
-    if square < squares[at] or rows[at] < 0 or (square == squares[at] and ids[row] < ids[rows[at]]):
-        while at > 0 and (
-            rows[at - 1] < 0 or squares[at - 1] > square or (squares[at - 1] == square and ids[rows[at - 1]] > ids[row])
-        ):
-            squares[at], rows[at] = squares[at - 1], rows[at - 1]
-            at -= 1
-        squares[at], rows[at] = square, row
-
-
-@inner
+@inlined
 def _ask_for_first(vectors, rows):
     """For the AHEAD first of the rows, which `_measure_all` expects to be on their way."""
-    for c in range(min(AHEAD, len(rows))):
-        ask_for(vectors, max(rows[c], 0))
+    for row in rows[:AHEAD]:
+        if row >= 0:
+            ask_for(vectors, row)
 
 
-@inner
+@inlined
 def _measure_all(vectors, rows, query, squares):
     """OUT squares (slots, LANES): those of the distances of vectors[rows], inf for rows < 0 and beyond them."""
     m, flat = len(rows), squares.reshape(squares.size)
     for c in range(m):
-        if c + AHEAD < m:
-            ask_for(vectors, max(rows[c + AHEAD], 0))
+        if c + AHEAD < m and rows[c + AHEAD] >= 0:
+            ask_for(vectors, rows[c + AHEAD])
         flat[c] = squared_distance(vectors[rows[c]], query) if rows[c] >= 0 else np.inf
 
 
-@inner
+@inlined
 def _offer_all(squares, rows, ids, near, near_rows):
     """The same with any squares, row by row. OUT near, near_rows (k,)."""
     flat = squares.reshape(squares.size)
@@ -60,7 +45,7 @@ def _offer_all(squares, rows, ids, near, near_rows):
         near[c], near_rows[c] = np.inf, -1
     for c in range(len(rows)):
         if rows[c] >= 0 and flat[c] <= near[-1]:
-            _offer_row(near, near_rows, ids, flat[c], rows[c])
+            offer_row(near, near_rows, ids, flat[c], rows[c])
 
 
 @kernel
@@ -77,7 +62,7 @@ def _reorder(first, last, vectors, rows, ids, queries, metric, order, found, dis
             _ask_for_first(vectors, rows[order[turn + 1]])
         near_rows[:] = -1
         finite, filled = count_ranks(squares, rows[i], near_rows) if slots <= FEW else (np.int64(k), np.int64(0))
-        if filled < min(k, finite):
+        if filled < k and filled < finite:
             _offer_all(squares, rows[i], ids, near, near_rows)
         kept = np.int64(0)  # a type of its own, if it were a plain 0
         while kept < k and near_rows[kept] >= 0:

@@ -13,7 +13,7 @@ The search. Behind a cut whose hyperplane is at distance m from the query, every
 is a lower bound on the distance to anything in a node. All trees share one queue of nodes by bound. The smallest is
 taken, followed down to a leaf on the query's side of every cut, and the far sides met on the way are queued. The
 search ends after `max_leaves` leaves, or when the smallest bound exceeds the k-th distance: then no tree can hold
-anything nearer, and the answer is exact.
+anything nearer, and the answer is exact, up to float32's rounding of squared distances.
 
 Layout in memory, for a forest of t trees with L levels of cuts each. As every cut halves, all trees have the same
 shape: node 0 is the root, the children of node i are 2 i + 1 and 2 i + 2, and the points of a node are a range that
@@ -184,11 +184,11 @@ class RPForestIndex(Index):
     trees        trees in the forest: more remember more of the near pairs that one cut separates
     leaf_size    points in a leaf, at most
     max_leaves   leaves searched for a query, over all trees, or more if those hold fewer than k; None
-                 searches until the answer is proved exact
+                 searches until no tree can hold anything nearer
     seed         of the cuts
 
     Build O(trees n d log(n / leaf_size)); search O(max_leaves (leaf_size + log n) d) a query; memory beside the
-    vectors: 4 bytes a vector and tree, and a vector of d for each cut, n / leaf_size of them a tree.
+    vectors: 4 bytes a vector and tree, and a vector of d for each cut, up to 2 n / leaf_size of them a tree.
     """
 
     _STRUCTURE = ("_normals", "_offsets", "_leaves", "_reach")
@@ -203,7 +203,7 @@ class RPForestIndex(Index):
     def _build(self):
         """Grows as many trees at a time as there are threads, each from a seed of its own."""
         n, d = self._vectors.shape
-        levels = max(0, int(np.ceil(np.log2(max(n, 1) / self.leaf_size))))
+        levels = max(0, int(np.ceil(np.log2(max(n, 1) / min(self.leaf_size, max(n, 1))))))
         self._normals = np.zeros((self.trees, 2**levels - 1, d), np.float32)
         self._offsets = np.zeros((self.trees, 2**levels - 1), np.float32)
         self._leaves = np.zeros((self.trees, n), np.int32)
@@ -218,7 +218,7 @@ class RPForestIndex(Index):
 
     def _scan_limit(self):
         """Of n rows with n_open open, a scan measures n_open, a search some max_leaves leaf n / n_open."""
-        return int(np.sqrt(2.0 * self.leaf_size * (self.max_leaves or 1) * self._built))
+        return int(np.sqrt(2.0 * min(self.leaf_size, self._built) * (self.max_leaves or 1) * self._built))
 
     def _candidates(self, queries, k, open_rows, share):
         """Ids of the k nearest among the leaves that the queue opens; its budget grows with what is closed."""

@@ -14,6 +14,8 @@ import numpy as np
 
 from ..validation import check_array, check_integer
 
+SMALLEST = np.finfo(np.float32).smallest_subnormal  # step of a coordinate that varies
+
 
 class ScalarQuantizer(NamedTuple):
     """low, step (d,) float32; bits, 1 to 8. Made by `fit_scalar_quantizer`.
@@ -53,7 +55,9 @@ def fit_scalar_quantizer(vectors, *, bits=8):
     bits = check_integer(bits, "bits", minimum=1, maximum=8)
     low, high = vectors.min(0).astype(np.float64), vectors.max(0).astype(np.float64)
     with np.errstate(over="ignore"):
-        low, step = low.astype(np.float32), ((high - low) / (2**bits - 1)).astype(np.float32)
-    if not (np.isfinite(low).all() and np.isfinite(step).all()):
+        step = ((high - low) / (2**bits - 1)).astype(np.float32)
+        step = np.where(high > low, np.maximum(step, SMALLEST), 0)
+        low, high = low.astype(np.float32), high.astype(np.float32)
+    if not (np.isfinite(low).all() and np.isfinite(high).all() and np.isfinite(step).all()):
         raise ValueError(f"vectors: expected values within float32, got {np.abs(vectors).max()}")
     return ScalarQuantizer(low, step, bits)

@@ -42,13 +42,13 @@ def _choose(first, last, x, centroids, labels, candidates, weight, second):
             furthest = max(furthest, np.float64(squared_distance(x[i], centroids[c])))
             if c != labels[i]:
                 loss = soar_loss(x[i], own, centroids[c], weight)
-                if loss < least or (loss == least and c < best):
+                if best < 0 or loss < least or (loss == least and c < best):
                     best, least = c, loss
         if least > furthest * (1 - 1e-5):  # one beyond the candidates may be better
             for c in range(len(centroids)):
                 if c != labels[i]:
                     loss = soar_loss(x[i], own, centroids[c], weight)
-                    if loss < least or (loss == least and c < best):
+                    if best < 0 or loss < least or (loss == least and c < best):
                         best, least = c, loss
         second[i] = best
 

@@ -1,6 +1,6 @@
 """Index files: named arrays behind a line of JSON, under a checksum of every byte, read by mapping them into memory.
 
-    refimpl index 3\\n           the format
+    refimpl index 4\\n           the format
     64 hexadecimal digits\\n     SHA-256 of all that follows
     {"arrays": ...}\\n           JSON: what the caller says of itself; dtype, shape and offset of each array
     zeros                       up to a multiple of 64 bytes in the file
@@ -21,7 +21,7 @@ import numpy as np
 
 from ..files import atomic_write
 
-_MAGIC = b"refimpl index 3\n"
+_MAGIC = b"refimpl index 4\n"
 _DIGEST = 65  # bytes of the digest's line
 _ALIGNMENT = 64
 

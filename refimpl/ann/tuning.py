@@ -53,7 +53,9 @@ def pareto(points):
 
 def set_parameters(index, parameters):
     """Let the index search with these {name: value} from now on, also after save and load."""
-    for name, value in parameters.items():
+    checked = type(index)(**{**index._settings, **parameters})  # None and other numbers become what they stand for
+    for name in parameters:
+        value = getattr(checked, name)
         setattr(index, name, value)
         index._settings[name] = value
 
@@ -88,8 +90,8 @@ def tune(index, queries, recall=0.95, k=10, *, truth=None, budgets=None, rounds=
     for name, values in budgets.items():
         if not values:
             raise ValueError(f"budgets: expected values to try for {name}, got none")
-        for value in values:
-            type(index)(**{**index._settings, name: value})  # which says what is wrong with a value
+        checked = [type(index)(**{**index._settings, name: value}) for value in values]  # says what is wrong with one
+        budgets[name] = tuple(getattr(one, name) for one in checked)
     if truth is None:
         truth = true_neighbours(index, queries, k)
     truth = check_array(truth, "truth", shape=(len(queries), k))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -122,6 +123,19 @@ def test_one_query_gets_what_a_batch_gets_at_any_number_of_threads(kind, metric)
         alone = index.search(queries[i : i + 1], 7)
         np.testing.assert_array_equal(alone.ids[0], ids[i])
         np.testing.assert_array_equal(alone.distances[0], distances[i])
+
+
+@pytest.mark.parametrize("threads", [None, 1])
+@pytest.mark.parametrize("kind", KINDS)
+def test_builds_and_searches_use_the_threads_that_were_asked_for(kind, threads):
+    index, vectors, before, seen = kind(), normal(60, 4, 0), numba.get_num_threads(), []
+    build, nearest = index._build, index._nearest
+    index._build = lambda: seen.append(numba.get_num_threads()) or build()
+    index._nearest = lambda *args: seen.append(numba.get_num_threads()) or nearest(*args)
+    index.fit(vectors, threads=threads)
+    index.search(vectors[:3], 2, threads=threads)
+    index.search(vectors[:3], 70, threads=threads)
+    assert seen == [threads or before] * 3 and numba.get_num_threads() == before
 
 
 @pytest.mark.parametrize("kind, metric", CASES)

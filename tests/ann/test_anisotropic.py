@@ -13,7 +13,7 @@ from refimpl.ann.anisotropic import (
     train_anisotropic,
     update_codebooks,
 )
-from refimpl.ann.codebooks import decode, split, train_codebooks
+from refimpl.ann.codebooks import decode, places, split, train_codebooks
 
 
 def test_eta_of_the_paper():
@@ -43,7 +43,7 @@ def problem(n, d, m, k, seed, spread=1.0):
     y = (x - spread * rng.standard_normal(d)).astype(np.float32)
     width = -(-d // m)
     books = rng.standard_normal((m, k, width)).astype(np.float32)
-    books.transpose(0, 2, 1)[np.arange(m * width).reshape(m, width) >= d] = 0  # parts are filled up with zeros
+    books *= np.isin(np.arange(m * width), places(d, m)).reshape(m, 1, width)  # parts are filled up with zeros
     return y, directions(x), books
 
 

@@ -1,4 +1,7 @@
-"""Exact search against a sort by the definition of each distance; recall against sets."""
+"""Exact search against a sort by the definition of each distance, and its memory; recall against sets."""
+
+import tracemalloc
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -42,6 +45,25 @@ def test_whole_rankings_in_blocks_of_queries_are_a_sort(metric, monkeypatch):
         expected = sorted_neighbors(by_definition(vectors, queries, metric), ids, n - 5)
         np.testing.assert_array_equal(found[0], expected[0])
         np.testing.assert_array_equal(found[1], expected[1])
+
+
+@settings(max_examples=5)
+@given(
+    metric=st.sampled_from(METRICS), case=st.sampled_from([(2000, 10), (150, 600)]), share=st.sampled_from([1.0, 0.7]),
+    seed=st.integers(0, 99),
+)  # fmt: skip
+def test_the_matrix_of_distances_never_stands_in_memory(metric, case, share, seed):
+    """Of 20,000 vectors: with few neighbours by tiles, with many by sorting a few queries' distances at a time."""
+    rng, (n, k) = np.random.default_rng(seed), case
+    vectors, queries = rng.standard_normal((20_000, 8), np.float32), rng.standard_normal((n, 8), np.float32)
+    index, allow = ExactIndex(metric=metric).fit(vectors), rng.random(20_000) < share
+    with mock.patch.object(exact, "RANKED_AT_A_TIME", 1 << 16):
+        index.search(queries[:9], k, allow=allow)  # what is compiled is no memory of the search
+        tracemalloc.start()
+        index.search(queries, k, allow=allow)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 2 * n * k * 12 + 6e6 < 4 * n * 20_000
 
 
 def test_filtered_search_is_search_in_the_subset():

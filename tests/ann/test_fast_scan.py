@@ -11,6 +11,8 @@ from refimpl.ann.bits import note_lanes
 from refimpl.ann.byte_shuffle import LANES, LARGEST, MOST_PARTS, make_block_scores, plain_block_scores
 from refimpl.ann.codebooks import decode, encode, train_codebooks
 from refimpl.ann.fast_scan import (
+    _scan_lists,
+    buffers,
     count_ranks,
     cut,
     in_lanes,
@@ -19,6 +21,7 @@ from refimpl.ann.fast_scan import (
     pack_codes,
     scan_lists,
     table_books,
+    table_room,
     with_some_more,
 )
 from refimpl.ann.reorder import reorder
@@ -99,16 +102,21 @@ def test_cutting_keeps_the_best_and_few_more(data):
     used, r = data.draw(st.integers(0, 8)), data.draw(st.integers(1, 60))
     distinct = data.draw(st.sampled_from([1, 3, 40, 10_000]))
     scores = rng.integers(0, distinct, (used + 1, LANES)).astype(np.float32) * data.draw(st.sampled_from([1e-30, 1e25]))
+    if data.draw(st.booleans()):  # differences beyond float32
+        scores = np.float32(3.3e38) * (2 * rng.integers(0, distinct, scores.shape) / max(1, distinct - 1) - 1)
+        scores = scores.astype(np.float32)
     if data.draw(st.booleans()):
-        scores[:, 0] *= 1e9  # far away ones must not hide the differences among the near
+        with np.errstate(over="ignore"):
+            scores[:, 0] *= 1e9  # far away ones must not hide the differences among the near
     scores[:, data.draw(st.integers(0, LANES)) :] = np.inf
     if data.draw(st.booleans()):  # many ties at the limit, better ones after them
         scores = np.maximum(scores, scores.max() / 2) - (np.arange(scores.size) % 37 == 36).reshape(scores.shape)
+    scores[rng.random(scores.shape) < data.draw(st.sampled_from([0.0, 0.1, 0.9]))] = -np.inf
     most = data.draw(st.sampled_from([r, with_some_more(r)]))
     before, rows = scores.copy(), np.arange(scores.size, dtype=np.int32).reshape(scores.shape)
     room = np.empty(LANES, np.float32), np.empty(scores.size + 1, np.int64)
     limit, kept = cut(scores, rows, used, r, most, *room)
-    old, finite = before[:used].ravel(), np.isfinite(before[:used]).sum()
+    old, finite = before[:used].ravel(), (before[:used] < np.inf).sum()
     best = np.sort(old)
     assert min(r, finite) <= kept <= min(most, finite)
     np.testing.assert_array_equal(np.sort(scores.ravel()[:kept]), best[:kept])
@@ -117,6 +125,8 @@ def test_cutting_keeps_the_best_and_few_more(data):
     assert np.isinf(scores.ravel()[kept : -(-kept // LANES) * LANES]).all()
     if kept:
         assert limit >= best[kept - 1]
+    if kept < r:  # whatever comes may belong
+        assert limit == np.inf
 
 
 @njit
@@ -202,10 +212,12 @@ def test_scan_finds_the_nearest_codes_of_the_probed_lists(n, lists, m, r, seed):
 
 @given(
     n=st.integers(1, 5000), lists=st.integers(1, 3), r=st.integers(1, 60), distinct=st.sampled_from([1, 30, 10**6]),
-    descending=st.booleans(), seed=st.integers(0, 999),
+    descending=st.booleans(), closed=st.sampled_from([0.2, 0.97]), seed=st.integers(0, 999),
 )  # fmt: skip
-@settings(max_examples=30)
-def test_a_scan_is_a_sort_of_the_scores_also_where_its_buffer_overflows(n, lists, r, distinct, descending, seed):
+@settings(max_examples=60)
+def test_a_scan_is_a_sort_of_the_scores_also_where_its_buffer_overflows(
+    n, lists, r, distinct, descending, closed, seed
+):
     """To the last bit: centroids and queries are whole numbers, so that base(q, list) has no rounding."""
     rng, m = np.random.default_rng(seed), 3
     codebooks = rng.standard_normal((m, 16, 2)).astype(np.float32)
@@ -214,7 +226,7 @@ def test_a_scan_is_a_sort_of_the_scores_also_where_its_buffer_overflows(n, lists
     values = (100 * rng.integers(0, distinct, n) / distinct).astype(np.float32)
     if descending:  # the best come last, and each block moves the limit
         values = np.sort(values)[::-1]
-    values[rng.random(n) < 0.2] = np.inf
+    values[rng.random(n) < closed] = np.inf
     starts, packed, lanes = pack_codes(codes, np.searchsorted(labels, np.arange(lists + 1)))
     biases, rows = in_lanes(values, lanes, len(packed), np.inf), np.arange(n, dtype=np.int32)
     rows = in_lanes(rows, lanes, len(packed), -1)
@@ -264,3 +276,37 @@ def test_reordering_is_exact_whatever_comes_twice(metric, n, d, m, k, seed):
             np.testing.assert_allclose(distances[i, : len(order)], true, rtol=1e-6)
         assert set(found[i, : len(order)]) == set(ids[own][order]) and (np.diff(distances[i, : len(order)]) >= 0).all()
         assert (found[i, len(order) :] == -1).all() and np.isinf(distances[i, len(order) :]).all()
+
+
+@pytest.mark.parametrize("bits", [2, 4, 6])
+@pytest.mark.parametrize("far", [0, 6000])
+def test_as_many_codes_as_asked_for_are_kept_under_a_filter(bits, far):
+    """Blocks with few open rows, or none in the first ones, fill the buffer before there are enough."""
+    rng = np.random.default_rng(0)
+    vectors, queries = rng.standard_normal((8000, 6)), rng.standard_normal((9, 6))
+    allow = far + np.sort(rng.permutation(8000 - far)[:300])
+    index = IVFPQIndex(lists=2, probes=2, parts=2, bits=bits, rerank=250).fit(vectors)
+    stored, open_rows = index._check_search(queries, allow)
+    assert ((index._rows(stored, 10, open_rows) >= 0).sum(1) == 250).all()
+
+
+@pytest.mark.parametrize("size", [0.85e19, 1e19, 1.2e19])
+def test_scores_wider_than_float32_stay_within_their_buffers(size):
+    """Biases from -size^2 to 3 size^2; what is written behind the buffers is seen."""
+    rng, m, n, r, beyond = np.random.default_rng(0), 1, 20_000, 300, []
+    codes, values = np.zeros((n, m), np.uint8), (size**2 * rng.uniform(-1, 2.75, n)).clip(-3.4e38, 3.4e38)
+    starts, packed, lanes = pack_codes(codes, np.array([0, n]))
+    biases = in_lanes(values.astype(np.float32), lanes, len(packed), np.inf)
+    rows = in_lanes(np.arange(n, dtype=np.int32), lanes, len(packed), -1)
+    guarded, first = [], buffers(r)
+    for array in first:
+        wide = np.full((2 * len(array), *array.shape[1:]), 77, array.dtype)
+        guarded.append(wide[: len(array)])
+        beyond.append(wide[len(array) :])
+    found = np.full((3, r), -1, np.int64)
+    books, query = np.zeros((m, 1, 16), np.float32), np.zeros((1, 1), np.float32)
+    lists, order, probes = (starts, packed, biases, rows), np.zeros(1, np.int64), np.zeros((1, 1), np.int64)
+    arguments = *lists, query, books, query, query, order, probes
+    _scan_lists(0, 1, *arguments, found[:1], (*table_room(m, packed.shape[1]), *guarded))
+    assert all((array == 77).all() for array in beyond) and (found[1:] == -1).all()
+    assert sorted(found[0]) == sorted(np.argsort(biases.ravel()[lanes], kind="stable")[:r])

@@ -11,7 +11,7 @@ from numba import njit
 
 from refimpl.ann import ExactIndex, HNSWIndex, knn_recall
 from refimpl.ann.gather import PADDING, padded, prefetch, squared_gap
-from refimpl.ann.hnsw import _diverse, _link_back, _reached
+from refimpl.ann.hnsw import _diverse, _link_back, _reached, equal_rows
 
 
 def normal(n, d, seed):
@@ -78,8 +78,10 @@ def test_the_graph_is_whole(n, d, links, copies, seed):
         vectors = vectors[np.random.default_rng(seed).integers(0, min(n, 4), n)]
     index = HNSWIndex(links=links, seed=seed).fit(vectors)
     ground, (entry, top) = index._ground, index._top
-    assert sorted(index._order) == list(range(n))
-    np.testing.assert_array_equal(index._points[:, :d], vectors[index._order])
+    assert sorted(index._rows) == list(range(n))
+    np.testing.assert_array_equal(np.repeat(index._points[:, :d], np.diff(index._starts), 0), vectors[index._rows])
+    n = len(np.unique(vectors, axis=0))  # equal ones are one place
+    assert len(index._points) == n
     for table, width in ((ground, 2 * links), (index._upper, links)):
         assert table.shape[1] == width and table.max(initial=-1) < n
         for row in table:
@@ -130,7 +132,7 @@ def test_places_that_no_link_leads_to_are_found_all_the_same():
     index._ground = -np.sort(-index._ground, 1)  # closes the gaps
     index._apart = np.flatnonzero(~_reached(index._ground, index._top[0]))
     assert set(lost) <= set(index._apart)
-    rows = index._order[index._apart]
+    rows = index._rows[index._apart]
     assert (index.search(vectors[rows], 1).ids[:, 0] == rows).all()
 
 
@@ -169,7 +171,7 @@ def test_the_walk_widens_as_the_filter_narrows(share):
     data = near_a_surface(6050, 5)
     index = HNSWIndex(ef=20).fit(data[:6000])
     is_open = np.random.default_rng(5).random(6000) < share
-    rows = index._rows(data[6000:], 10, is_open, int(is_open.sum()))
+    rows = index._candidate_rows(data[6000:], 10, is_open, int(is_open.sum()))
     truth = np.flatnonzero(is_open)[ExactIndex().fit(data[:6000][is_open]).search(data[6000:], 10).ids]
     assert is_open[rows[rows >= 0]].all() and knn_recall(rows, truth) > 0.9
 
@@ -183,7 +185,7 @@ def test_a_walk_that_meets_too_few_is_repeated_with_a_larger_ef():
     index._walk = lambda queries, arrivals, k, is_open, ef: (
         walks.append((len(queries), ef)) or walk(queries, arrivals, k, is_open, ef)
     )
-    rows = index._rows(data[6000:], 10, is_open, int(is_open.sum()))
+    rows = index._candidate_rows(data[6000:], 10, is_open, int(is_open.sum()))
     assert (rows >= 0).all()
     asked, ef = zip(*walks)
     assert 10 < asked[1] < 40 and sorted(asked, reverse=True) == list(asked) and len(set(asked)) > 1
@@ -216,3 +218,44 @@ def test_the_walk_finds_nothing_that_was_removed():
     index.remove(gone)
     after = index.search(x[:50], 5).ids
     assert not np.isin(after, gone).any() and (after >= 0).all()
+
+
+@given(
+    n=st.integers(0, 40), d=st.integers(1, 3), distinct=st.integers(1, 4), block=st.sampled_from([1, 3, 4096]),
+    seed=st.integers(0, 99),
+)  # fmt: skip
+def test_equal_rows_are_grouped_and_each_group_is_by_id(n, d, distinct, block, seed):
+    rng = np.random.default_rng(seed)
+    vectors, ids = rng.integers(0, distinct, (n, d)).astype(np.float32), rng.permutation(5 * n)[:n]
+    vectors[rng.random((n, d)) < 0.2] *= -1  # -0 is 0
+    rows, starts = equal_rows(vectors, ids)
+    assert sorted(rows) == list(range(n)) and starts[0] == 0 and starts[-1] == n
+    groups = [rows[first:last] for first, last in zip(starts, starts[1:])]
+    for group in groups:
+        assert len(group) and (vectors[group] == vectors[group[0]]).all() and (np.diff(ids[group]) > 0).all()
+    assert len(groups) == len(np.unique(vectors + 0, axis=0))
+
+
+@given(
+    distinct=st.integers(1, 60), n=st.integers(1, 400), k=st.integers(1, 50), share=st.sampled_from([1.0, 0.5]),
+    seed=st.integers(0, 99),
+)  # fmt: skip
+@settings(max_examples=30, deadline=None)
+def test_of_copies_the_smaller_ids_are_found_and_none_is_lost(distinct, n, k, share, seed):
+    """With an `ef` beyond the number of places the answer is a sort by (distance, id)."""
+    rng = np.random.default_rng(seed)
+    vectors = rng.integers(-9, 10, (distinct, 3)).astype(np.float32)[rng.integers(0, distinct, n)]
+    queries, ids, allow = vectors[:5] + np.float32(0.25), rng.permutation(3 * n)[:n], rng.random(n) < share
+    index = HNSWIndex(links=4, ef=400, seed=seed).fit(vectors, ids)
+    index._scan_limit = lambda: 0
+    true = ExactIndex().fit(vectors, ids).search(queries, k, allow=allow)
+    found = index.search(queries, k, allow=allow)
+    np.testing.assert_array_equal(found.ids, true.ids)
+    np.testing.assert_array_equal(found.distances, true.distances)
+
+
+def test_many_copies_cost_the_other_queries_nothing():
+    vectors = near_a_surface(3000, 6)
+    vectors[::3] = vectors[0]
+    index = HNSWIndex().fit(vectors)
+    assert len(index._apart) < 20 and len(index._points) == 2001

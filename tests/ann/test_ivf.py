@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numba import njit
 
 from refimpl.ann import ExactIndex, IVFIndex, ivf, lists
 from refimpl.ann.ivf import choose_lists, list_scan_limit, listed_rows
@@ -179,12 +180,17 @@ def test_nearest_centroids_are_a_sort(n, m, depth, seed):
     np.testing.assert_array_equal(found, expected)
 
 
+@njit
+def measured(vectors, rows, count, query, metric, out):
+    measure(vectors, rows, count, query, metric, out)
+
+
 @given(st.integers(1, 9), st.integers(1, 70), st.integers(0, 2), st.integers(0, 99))
 def test_measured_distances_are_those_of_the_definition(count, d, metric, seed):
     rng = np.random.default_rng(seed)
     vectors, query = rng.standard_normal((20, d)).astype(np.float32), rng.standard_normal(d).astype(np.float32)
     rows, out = rng.integers(0, 20, 9), np.zeros(9, np.float32)
-    measure(vectors, rows, count, query, metric, out)
+    measured(vectors, rows, count, query, metric, out)
     expected = by_definition(vectors[rows], query[None], METRICS[metric])[0]
     np.testing.assert_array_equal(out[:count], expected[:count])
     assert (out[count:] == 0).all()
@@ -210,7 +216,7 @@ def test_measured_distances_are_those_of_the_definition_where_the_order_of_the_s
     expected = by_definition(x, q[None], metric)[0]
     exact = math.fsum(x[0].astype(np.float64) ** (1 if metric == "ip" else 2))
     assert np.float32({"l2": np.sqrt(exact), "cosine": exact / 2, "ip": exact}[metric]) != expected
-    measure(x, np.array([0]), np.int64(1), q, METRICS.index(metric), out)
+    measured(x, np.array([0]), np.int64(1), q, METRICS.index(metric), out)
     np.testing.assert_array_equal(out, expected)
 
 
@@ -219,7 +225,7 @@ def test_measured_distances_of_large_and_small_vectors_and_of_zeros(d, metric, x
     rng = np.random.default_rng(seed)
     vectors = (rng.integers(-3, 4, (9, d)) * 2.0**x_size).astype(np.float32)
     query, out = (rng.integers(-3, 4, d) * 2.0**q_size).astype(np.float32), np.zeros(9, np.float32)
-    measure(vectors, np.arange(9), np.int64(9), query, metric, out)
+    measured(vectors, np.arange(9), np.int64(9), query, metric, out)
     with np.errstate(over="ignore"):
         expected = by_definition(vectors, query[None], METRICS[metric])[0]
     np.testing.assert_array_equal(out, expected)
@@ -229,7 +235,7 @@ def test_measured_distances_of_large_and_small_vectors_and_of_zeros(d, metric, x
 def test_a_distance_of_zero_has_the_sign_of_the_definition():
     """The terms cancel, and what rounding could have left of them is beyond float32 on either side."""
     x, q, out = 2.0**-100 * np.float32([[1, -1]]), 2.0**-100 * np.ones(2, np.float32), np.ones(1, np.float32)
-    measure(x.astype(np.float32), np.array([0]), np.int64(1), q.astype(np.float32), METRICS.index("ip"), out)
+    measured(x.astype(np.float32), np.array([0]), np.int64(1), q.astype(np.float32), METRICS.index("ip"), out)
     assert out[0] == 0 and not np.signbit(out[0])
 
 
@@ -260,3 +266,18 @@ def test_axes_are_used_and_change_nothing(monkeypatch, tmp_path):
         np.testing.assert_array_equal(found.distances, expected.distances)
         one = index.search(queries[3:4], 10, threads=1)
         np.testing.assert_array_equal(one.ids[0], expected.ids[3])
+
+
+@pytest.mark.parametrize("n_lists", [1, 4])
+@pytest.mark.parametrize("asked", [3e20, 1e25])
+def test_products_beyond_float32_are_measured_and_not_lost(n_lists, asked):
+    """Distances are within it: the vectors with the largest products are the nearest."""
+    rng = np.random.default_rng(0)
+    vectors = (1e18 * rng.standard_normal((40, 4))).astype(np.float32)
+    queries = (asked * rng.standard_normal((9, 4))).astype(np.float32)
+    index = IVFIndex(lists=n_lists, probes=n_lists).fit(vectors)
+    index._scan_limit = lambda: 0
+    for k in (1, 5, 40):
+        true, found = ExactIndex().fit(vectors).search(queries, k), index.search(queries, k)
+        np.testing.assert_array_equal(found.distances, true.distances)
+        np.testing.assert_array_equal(found.ids, true.ids)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refimpl.ann import KDTreeIndex
+from refimpl.ann import ExactIndex, IVFIndex, KDTreeIndex, RPForestIndex
 
 from .indexes import METRICS, distances_by_definition, normal
 
@@ -49,3 +49,39 @@ def test_range_search_is_the_sorted_filter(metric):
         expected = inside[np.argsort(full[i, inside])]
         np.testing.assert_array_equal(ids[offsets[i] : offsets[i + 1]], expected)
         np.testing.assert_allclose(distances[offsets[i] : offsets[i + 1]], full[i, expected], rtol=1e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("removed", [True, False])
+@pytest.mark.parametrize("max_leaves", [1, 2, 5])
+def test_a_tail_of_which_nothing_is_open_changes_no_budget(removed, max_leaves):
+    vectors, queries = normal(500, 4, 0), normal(100, 4, 1)
+    alone, index = (KDTreeIndex(leaf_size=4, max_leaves=max_leaves).fit(vectors[:400]) for _ in range(2))
+    index.add(vectors[400:])
+    if removed:
+        index.remove(np.arange(400, 500))
+    found = index.search(queries, 2, allow=None if removed else np.arange(400))
+    np.testing.assert_array_equal(found.ids, alone.search(queries, 2).ids)
+
+
+@pytest.mark.parametrize("kind", [KDTreeIndex, ExactIndex, IVFIndex])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_inner_products_beyond_float32_tie(kind, sign):
+    """At -inf and at inf: none is lost, the smaller id comes first."""
+    big, ids = np.full((120, 1), np.float32(2.0**100)), np.random.default_rng(0).permutation(300)[:120]
+    index = kind(metric="ip").fit(big[:100], ids[:100])
+    index.add(big[100:], ids[100:])
+    for k in (1, 5, 120, 130):
+        found = index.search(sign * big[:2], k)
+        expected = np.append(np.sort(ids), np.full(10, -1))[:k]
+        assert found.ids.tolist() == [expected.tolist()] * 2
+        assert (found.distances[:, :120] == -sign * np.inf).all()
+
+
+def test_settings_beyond_all_numbers():
+    vectors = normal(50, 3, 0)
+    with pytest.raises(ValueError, match="^eps: expected .* got 1e\\+200"):
+        KDTreeIndex(eps=1e200)
+    with pytest.raises(ValueError, match="^eps: expected .* got 1000"):
+        KDTreeIndex(eps=10**400)
+    for kind in (KDTreeIndex, RPForestIndex):
+        assert (kind(leaf_size=10**400).fit(vectors).search(vectors, 1).ids[:, 0] == np.arange(50)).all()

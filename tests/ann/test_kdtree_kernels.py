@@ -110,6 +110,33 @@ def test_eps_bounds_the_error_of_every_rank(cloud, eps):
         assert (distances <= np.float32(1 + 1e-6) * np.float32(1 + eps) * expected).all()
 
 
+@pytest.mark.parametrize("max_leaves", [None, 10**6])
+@settings(max_examples=30)
+@given(n=st.integers(2, 300), d=st.integers(1, 6), leaf_size=st.integers(1, 20), seed=st.integers(0, 999))
+def test_a_cell_that_the_bound_excludes_is_not_read(max_leaves, n, d, leaf_size, seed):
+    """The query is the last point, at distance 0 in its own leaf. All other leaves say that they hold it, too."""
+    points = np.random.default_rng(seed).standard_normal((n, d))
+    tree, lane_ids, opening = planted(points, leaf_size=leaf_size)
+    for leaf in np.flatnonzero(tree.axis < 0):
+        blocks = slice(tree.link[leaf], tree.link[leaf] - tree.axis[leaf])
+        if n - 1 not in tree.rows[blocks]:
+            tree.blocks[blocks] = points[-1][None, :, None]
+    ids, distances = search_tree(tree, lane_ids, opening, points[-1:], 1, max_leaves=max_leaves)
+    assert ids.tolist() == [[n - 1]] and distances.tolist() == [[0]]
+    offsets, ids, _ = range_tree(tree, lane_ids, opening, points[-1:], 0.0)
+    assert offsets.tolist() == [0, 1] and ids.tolist() == [n - 1]
+
+
+@settings(max_examples=10)
+@given(st.integers(0, 999), st.floats(0.5, 3), st.sampled_from([None, 10**6]))
+def test_eps_leaves_out_cells_that_hold_neighbours(seed, eps, max_leaves):
+    rng = np.random.default_rng(seed)
+    tree, queries = planted(rng.random((4000, 8))), rng.random((100, 8))
+    exact = search_tree(*tree, queries, 5)[1]
+    found = search_tree(*tree, queries, 5, eps=eps, max_leaves=max_leaves)[1]
+    assert (found > exact).any() and (found <= np.float32(1 + 1e-6) * np.float32(1 + eps) * exact).all()
+
+
 @given(clouds(), st.integers(1, 8))
 def test_a_larger_budget_never_finds_less(cloud, k):
     points, queries = cloud

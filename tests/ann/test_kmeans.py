@@ -1,8 +1,11 @@
-"""k-means: labels by definition, inertia that never rises, empty clusters, duplicates, determinism."""
+"""k-means: labels by definition, inertia that never rises, when it ends, empty clusters, duplicates, determinism."""
 
+import sys
+
+import numba
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from refimpl.ann import kmeans, mini_batch_kmeans, nearest_centroid
@@ -32,6 +35,25 @@ def test_labels_are_the_nearest_centroids_and_inertia_never_rises(n, d, seed, da
         before = found.inertia
 
 
+@settings(max_examples=40)
+@given(
+    n=st.integers(50, 400), d=st.integers(1, 5), k=st.integers(2, 20), power=st.integers(-6, 1),
+    scale=st.sampled_from([1e-3, 1, 1e3]), seed=st.integers(0, 999),
+)  # fmt: skip
+def test_it_ends_when_the_centroids_move_by_tol_times_the_variance(n, d, k, power, scale, seed):
+    x = (scale * np.random.default_rng(seed).standard_normal((n, d))).astype(np.float32)
+    most, tol = 15, 10.0**power
+    path = [kmeans(x, k, init=x[:k], max_iter=i, tol=0) for i in range(most + 1)]
+    moves = np.array([((b.centroids.astype(float) - a.centroids) ** 2).sum() for a, b in zip(path, path[1:])])
+    least = tol * x.var(0, dtype=np.float64).mean()
+    assume((np.abs(moves - least) > 0.01 * least).all())  # no move is at the limit
+    settled = path[-1].n_iter  # where no label changes any more, or `most`
+    small = np.flatnonzero(moves[:settled] <= least)
+    found = kmeans(x, k, init=x[:k], max_iter=most, tol=tol)
+    assert found.n_iter == (small[0] + 1 if len(small) else settled)
+    np.testing.assert_array_equal(found.centroids, path[found.n_iter].centroids)
+
+
 def test_a_cluster_without_vectors_is_moved():
     rng = np.random.default_rng(0)
     x = np.concatenate([rng.standard_normal((50, 2)), 100 + rng.standard_normal((50, 2))])
@@ -56,6 +78,16 @@ def test_the_same_bits_at_any_number_of_threads():
     assert not np.array_equal(one.centroids, kmeans(x, 40, seed=4).centroids)
 
 
+@pytest.mark.parametrize("method", [kmeans, mini_batch_kmeans])
+@pytest.mark.parametrize("threads", [None, 1])
+def test_the_threads_are_those_that_were_asked_for(method, threads, monkeypatch):
+    module, before, seen = sys.modules["refimpl.ann.kmeans"], numba.get_num_threads(), set()
+    group = module.group_by_label
+    monkeypatch.setattr(module, "group_by_label", lambda *args: seen.add(numba.get_num_threads()) or group(*args))
+    method(np.random.default_rng(0).standard_normal((50, 3)), 4, threads=threads)
+    assert seen == {threads or before} and numba.get_num_threads() == before
+
+
 def test_plus_plus_starts_better_than_random_rows():
     rng = np.random.default_rng(2)
     x = 50 * rng.standard_normal((30, 4))[rng.integers(0, 30, 2000)] + rng.standard_normal((2000, 4))
@@ -72,6 +104,20 @@ def test_spherical_centroids_have_unit_length():
     found = kmeans(x, 9, spherical=True)
     np.testing.assert_allclose(np.linalg.norm(found.centroids, axis=1), 1, atol=1e-6)
     assert np.array_equal(found.labels, np.argmax(x.astype(np.float32) @ found.centroids.T, 1))
+
+
+@settings(max_examples=20)
+@given(n=st.integers(5, 300), d=st.integers(2, 8), seed=st.integers(0, 999), data=st.data())
+def test_spherical_inertia_never_rises_either(n, d, seed, data):
+    x = np.random.default_rng(seed).standard_normal((n, d))
+    x = (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
+    k, before = data.draw(st.integers(1, min(n, 30))), np.inf
+    for max_iter in (0, 1, 2, 5, 20):
+        found = kmeans(x, k, max_iter=max_iter, tol=0, seed=seed, spherical=True)
+        np.testing.assert_allclose(np.linalg.norm(found.centroids, axis=1), 1, atol=1e-5)
+        inertia = inertia_by_definition(x, found.centroids, found.labels)
+        assert inertia <= before * (1 + 1e-5) + 1e-5
+        before = inertia
 
 
 @settings(max_examples=60)

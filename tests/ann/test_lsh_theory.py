@@ -130,3 +130,14 @@ def test_rho_of_known_values():
 def test_bad_arguments_are_named(call, name):
     with pytest.raises(ValueError, match=f"^{name}: expected"):
         call()
+
+
+@given(st.floats(-300, -4))
+def test_pairs_much_farther_apart_than_the_width_keep_their_digits(exponent):
+    r = 10.0**exponent
+    p = pstable_collision(1.0, r)
+    assert 0 <= p <= 1 and p == pytest.approx(r / math.sqrt(2 * math.pi), rel=max(r * r, 1e-11))
+
+
+def test_multiprobe_probability_of_many_bits():
+    assert multiprobe_probability(0.5, 2000, 1000) == pytest.approx(stats.binom.cdf(1000, 2000, 0.5))

@@ -71,3 +71,11 @@ def test_samples_are_rows_and_not_too_many(n):
     assert len(np.unique(rows)) == len(rows) and min(n, 50) <= len(rows) <= 100
     asking, others = (part.ravel() for part in split_sample(x))
     assert not set(asking) & set(others) and len(asking) >= 1
+
+
+@given(st.integers(1, 20_000), st.integers(1, 300))
+def test_samples_reach_from_the_first_to_the_last(n, most):
+    rows = sample_rows(np.arange(n), most)
+    assert len(rows) <= most and rows[0] == 0
+    steps = np.diff(np.append(rows, n))
+    assert len(set(steps[:-1])) <= 1 and steps[-1] <= steps[0]

@@ -8,7 +8,7 @@ from numba import njit
 
 from refimpl.ann import ExactIndex, IVFPQIndex, PQIndex, knn_recall
 from refimpl.ann.byte_shuffle import LANES
-from refimpl.ann.codebooks import decode, encode, split, train_codebooks
+from refimpl.ann.codebooks import deal, decode, encode, padded, split, train_codebooks
 from refimpl.ann.fast_scan import in_lanes
 from refimpl.ann.kmeans import assign
 from refimpl.ann.product_quantization import pack_bytes, table_sums, train_rotation
@@ -129,3 +129,24 @@ def test_a_rotation_finds_more_with_codes_as_long(bits):
         index._scan_limit = lambda: 0
         recalls.append(knn_recall(index.search(queries, 10).ids, true))
     assert recalls[0] < recalls[1]
+
+
+@given(d=st.integers(1, 60), seed=st.integers(0, 99), data=st.data())
+def test_parts_differ_by_one_coordinate_at_most(d, seed, data):
+    """Also where their number does not divide d: none codes nothing."""
+    m = data.draw(st.integers(1, d))
+    x = np.random.default_rng(seed).permutation(np.arange(1, 5 * d + 1)).reshape(5, d).astype(np.float32)
+    parts, wide = split(x, m), padded(x, m)
+    assert parts.shape == (m, 5, -(-d // m)) and wide.shape == (5, m * -(-d // m))
+    np.testing.assert_array_equal(wide, np.concatenate(list(parts), 1))
+    assert set((parts > 0).sum(2).ravel()) <= {d // m, -(-d // m)}
+    np.testing.assert_array_equal(wide[wide > 0].reshape(5, d), x)  # in order
+    assert ((np.diff((parts > 0).astype(int), axis=2)) <= 0).all()  # zeros at the end
+    codes = np.tile(np.arange(5, dtype=np.uint8)[:, None], m)
+    np.testing.assert_array_equal(decode(codes, parts, d), x)
+    assert sorted(deal(np.random.default_rng(seed).random(d), m)) == list(range(d))
+
+
+def test_more_parts_less_error_also_where_they_do_not_divide_the_dimension():
+    x = np.random.default_rng(6).standard_normal((3000, 17)).astype(np.float32)
+    assert (np.diff([error(x, m, 4) for m in (4, 7, 9, 12, 16, 17)]) < 0).all()

@@ -277,3 +277,14 @@ def test_the_same_bits_for_a_seed_at_any_number_of_threads_and_others_for_anothe
 def test_bad_settings_are_named(name, value):
     with pytest.raises(ValueError, match=f"^{name}: expected .* got "):
         RaBitQIndex(**{name: value})
+
+
+@given(n=st.integers(2, 60), k=st.integers(1, 20), seed=st.integers(0, 999))
+@settings(max_examples=40)
+def test_of_equal_vectors_the_smaller_ids_are_found(n, k, seed):
+    rng = np.random.default_rng(seed)
+    vectors = rng.integers(-2, 3, (5, 4)).astype(np.float32)[rng.integers(0, 5, n)]
+    ids = rng.permutation(3 * n)[:n]
+    index = structured(RaBitQIndex(lists=3, probes=3, eps0=1e3)).fit(vectors, ids)
+    true, found = ExactIndex().fit(vectors, ids).search(vectors, k), index.search(vectors, k)
+    np.testing.assert_array_equal(found.ids, true.ids)

@@ -73,6 +73,8 @@ def test_the_ends_are_exact_and_what_is_beyond_is_clipped():
         ("vectors", lambda q: fit_scalar_quantizer(np.ones(3))),
         ("vectors", lambda q: fit_scalar_quantizer([[np.nan]])),
         ("vectors", lambda q: fit_scalar_quantizer([[1e300]])),
+        ("vectors", lambda q: fit_scalar_quantizer([[0.0], [3.45e38]])),
+        ("vectors", lambda q: fit_scalar_quantizer([[-3.3e38, 0.0], [6e38, 0.0]])),
         ("bits", lambda q: fit_scalar_quantizer(np.ones((2, 2)), bits=9)),
         ("bits", lambda q: fit_scalar_quantizer(np.ones((2, 2)), bits=0)),
         ("vectors", lambda q: q.encode(np.ones((2, 4)))),
@@ -83,3 +85,12 @@ def test_the_ends_are_exact_and_what_is_beyond_is_clipped():
 def test_bad_arguments_are_named(name, call):
     with pytest.raises(ValueError, match=f"^{name}: expected .* got "):
         call(fit_scalar_quantizer(np.ones((2, 2), np.float32)))
+
+
+@given(st.lists(st.integers(0, 2**23 - 1), min_size=1, max_size=20), st.integers(1, 8))
+def test_numbers_near_zero_differ_too(sizes, bits):
+    """Denormal ones: a step that float32 rounds to 0 would call them constant."""
+    vectors = np.array(sizes, np.uint32).view(np.float32)[:, None]
+    quantizer = fit_scalar_quantizer(vectors, bits=bits)
+    error = np.abs(quantizer.decode(quantizer.encode(vectors)).astype(np.float64) - vectors).max()
+    assert error <= quantizer.largest_error + 2.0**bits * 1.5e-45  # the step is rounded, and the sum

@@ -20,8 +20,8 @@ def structured(index):
 
 
 @given(
-    n=st.integers(1, 60), d=st.integers(1, 8), lists=st.integers(2, 40), weight=st.floats(0, 5) | st.just(1e3),
-    seed=st.integers(0, 99),
+    n=st.integers(1, 60), d=st.integers(1, 8), lists=st.integers(2, 40), seed=st.integers(0, 99),
+    weight=st.floats(0, 5) | st.sampled_from([1e3, 1e308]),
 )  # fmt: skip
 @settings(max_examples=40)
 def test_second_list_has_the_least_loss(n, d, lists, weight, seed):
@@ -31,11 +31,13 @@ def test_second_list_has_the_least_loss(n, d, lists, weight, seed):
     labels = squares.argmin(1)
     r = x - centroids[labels].astype(np.float64)
     inner, norm = np.einsum("ild,id->il", x[:, None] - centroids.astype(np.float64), r), (r**2).sum(1, keepdims=True)
-    loss = squares + weight * np.divide(inner**2, norm, out=np.zeros_like(inner), where=norm > 0)
+    with np.errstate(over="ignore"):
+        loss = squares + weight * np.divide(inner**2, norm, out=np.zeros_like(inner), where=norm > 0)
     loss[np.arange(n), labels] = np.inf
     second = second_lists(x, centroids, labels, weight)
-    assert (second != labels).all()
-    np.testing.assert_allclose(loss[np.arange(n), second], loss.min(1), rtol=1e-6, atol=1e-9)
+    assert (second != labels).all() and (second >= 0).all()
+    if weight < 1e308:  # which is beyond float64, for all
+        np.testing.assert_allclose(loss[np.arange(n), second], loss.min(1), rtol=1e-6, atol=1e-9)
 
 
 def test_soar_residuals_are_less_parallel_than_those_of_the_next_list():
@@ -73,6 +75,36 @@ def test_a_score_is_the_distance_to_what_a_code_stands_for(parts):
         np.testing.assert_allclose(score, ((q - c - coded) ** 2).sum(1), atol=1e-5)
     x = vectors[rows[real]] - index._center.astype(np.float64)
     assert ((x - c - coded) ** 2).sum() < 0.25 * ((x - c) ** 2).sum()
+
+
+def errors(vectors, threshold, seed):
+    """Mean squares of the error along the vectors, and of all of it. One list: what is coded are the vectors."""
+    index = ScaNNIndex(lists=1, parts=24, threshold=threshold, seed=seed).fit(vectors)
+    rows, codes = codes_of(index, len(index._codebooks))
+    real = rows >= 0
+    coded = decode(codes[real], index._codebooks, index._axes.shape[1]) @ index._axes.T.astype(np.float64)
+    x = vectors[rows[real]] - index._center.astype(np.float64)
+    r = x - index._centroids[0] - coded
+    u = x / np.linalg.norm(x, axis=1, keepdims=True)
+    return ((r * u).sum(1) ** 2).mean(), (r**2).sum(1).mean()
+
+
+@given(seed=st.integers(0, 99))
+@settings(max_examples=3)
+def test_the_threshold_trades_error_across_for_error_along(seed):
+    vectors = normal(2500, 48, seed)
+    plain, mild, strong = (errors(vectors, threshold, seed) for threshold in (None, 0.2, 0.5))
+    assert strong[0] < 0.7 * plain[0] and strong[0] < mild[0] < 0.97 * plain[0]
+    assert plain[1] < strong[1] < 2 * plain[1]
+
+
+def test_in_few_dimensions_the_usual_threshold_is_the_plain_loss():
+    """eta = max(1, (d - 1) T^2 / (1 - T^2)) is 1 at T = 0.2 up to d = 25."""
+    vectors = normal(800, 24, 0)
+    plain, usual, strict = (ScaNNIndex(lists=4, threshold=threshold).fit(vectors) for threshold in (None, 0.2, 0.6))
+    for name in ("_codebooks", "_codes"):
+        np.testing.assert_array_equal(getattr(plain, name), getattr(usual, name))
+    assert (strict._codebooks != plain._codebooks).any()
 
 
 def test_fewer_parts_do_for_vectors_near_few_dimensions():

@@ -1,14 +1,15 @@
 """tune: recalls are counted, the curve is a Pareto curve, the choice is the cheapest, and the index keeps it."""
 
 import itertools
+from fractions import Fraction
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refimpl.ann import ExactIndex, IVFIndex, tune
-from refimpl.ann.tuning import Point, pareto
+from refimpl.ann import ExactIndex, IVFIndex, KDTreeIndex, LSHIndex, tune
+from refimpl.ann.tuning import Point, pareto, set_parameters
 
 PROBES = {"probes": (1, 2, 4, 40)}
 
@@ -104,3 +105,30 @@ def test_an_index_that_is_not_fitted_is_not_tuned():
 def test_an_exact_index_has_nothing_to_tune():
     with pytest.raises(ValueError, match="budgets"):
         tune(ExactIndex().fit(normal(30, 4, 0)), normal(3, 4, 1))
+
+
+@pytest.mark.parametrize(
+    "index, budgets",
+    [(LSHIndex(tables=3), {"probes": (None, 50)}), (KDTreeIndex(max_leaves=9), {"eps": ("0.5", Fraction(1, 10))}),
+     (IVFIndex(), {"probes": (np.uint8(200),)}), (KDTreeIndex(max_leaves=2), {"max_leaves": (None, np.int64(4))})],
+)  # fmt: skip
+def test_parameters_are_set_as_the_index_itself_would_have_them(index, budgets, tmp_path):
+    """None, fractions and numbers of few bits are accepted, and become what they stand for."""
+    index.fit(normal(600, 4, 0))
+    index._scan_limit = lambda: 0
+    best, curve = tune(index, normal(30, 4, 1), 0.1, budgets=budgets)
+    (name,) = budgets
+    for value in budgets[name]:
+        made = type(index)(**{name: value, **({"tables": 3} if isinstance(index, LSHIndex) else {})})
+        set_parameters(index, {name: value})
+        assert getattr(index, name) == getattr(made, name)
+        index.save(tmp_path / "index")
+        assert getattr(type(index).load(tmp_path / "index"), name) == getattr(made, name)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.int64])
+def test_settings_are_plain_numbers_whatever_they_came_as(dtype, tmp_path):
+    index = LSHIndex(tables=dtype(26)).fit(normal(50, 4, 0))
+    assert index.probes == 260
+    index.save(tmp_path / "index")
+    assert LSHIndex.load(tmp_path / "index").probes == 260

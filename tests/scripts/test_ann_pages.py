@@ -73,7 +73,7 @@ def test_a_walk_in_python_finds_what_the_search_finds(script):
         found = index.search(queries[:20], 10).ids
         for query, ids in zip(queries, found):
             walk = script("ann_pictures").walk(index, query, ef)
-            assert index._order[walk.kept[:10]].tolist() == ids.tolist()
+            assert index._rows[index._starts[walk.kept[:10]]].tolist() == ids.tolist()
             assert set(walk.kept) <= walk.measured
 
 
@@ -109,9 +109,15 @@ def test_what_a_filter_costs(script, tmp_path, monkeypatch):
     module.main()
     record = json.loads(path.read_text())
     assert {"command", "environment", "seed"} <= record.keys()
-    assert len(record["rows"]) == 2 * (1 + 2 * 4) and all(row["rate"] > 0 for row in record["rows"])
-    assert all(row["recall"] == 1 for row in record["rows"] if row["index"] == "ExactIndex")
-    lines = tables.filtered_rows(record["rows"], "one side")
+    contenders = record["contenders"]
+    assert len(contenders) == 2 * (1 + 2 * 4) and all(one["rate"] > 0 for one in contenders)
+    assert all(one["recall"] == 1 for one in contenders if one["index"] == "ExactIndex")
+    assert [row["ours"] for row in record["rows"]] == [one["rate"] for one in contenders]
+    theirs = [{**one, "ours": False, "rate": one["rate"] / (1 + i % 2)} for i, one in enumerate(contenders)]
+    for row, one in zip(module.beside_faiss(contenders + theirs), contenders):
+        others = [c["rate"] for c in theirs if c["filter"] == one["filter"] and c["recall"] >= module.TARGET]
+        assert row["theirs"] == max(others) and row["ratio"] == one["rate"] / row["theirs"]
+    lines = tables.filtered_rows(contenders, "one side")
     assert [line.count("|") for line in lines] == [7, 7] and "**ExactIndex**" in lines[0]
 
 
@@ -159,6 +165,7 @@ def test_rows_of_other_parts_keep_what_is_known_of_them(script, tmp_path):
         path, [{"part": "second", "work": "a"}, {"part": "first", "work": "b"}], ["second", "first"], order, extra=[1]
     )
     record = json.loads(path.read_text())
+    assert record["environment"] == record["parts"]["first"]["environment"]
     assert [row["part"] for row in record["rows"]] == ["first", "second"] and record["extra"] == [1]
     record["parts"]["second"]["environment"]["cpu"] = "another"
     path.write_text(json.dumps(record))
@@ -168,6 +175,16 @@ def test_rows_of_other_parts_keep_what_is_known_of_them(script, tmp_path):
     assert [row["work"] for row in after["rows"]] == ["d", "a", "c"] and after["extra"] == [1]
     assert list(after["parts"]) == list(order) and after["parts"]["second"] == record["parts"]["second"]
     assert after["parts"]["first"]["environment"]["cpu"] != "another"
+
+
+RECORDS = sorted(path.stem for path in (ROOT / "docs" / "results").glob("benchmark_*.json"))
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_records_of_benchmarks_have_the_columns_that_others_read(name):
+    record = json.loads((ROOT / "docs" / "results" / f"{name}.json").read_text())
+    assert isinstance(record["environment"], dict) and record["environment"] and record["rows"]
+    assert all(set(row) >= {"work", "ours", "unit", "peer", "theirs", "ratio"} for row in record["rows"])
 
 
 @pytest.mark.parametrize("content", ["", "junk", "[1]", '{"results": 3}', '{"rows": 3}', '{"rows": [{"work": "a"}]}'])
