@@ -169,3 +169,15 @@ def test_recall_names_bad_arguments():
             knn_recall(found, true)
     with pytest.raises(ValueError, match="^true_ids: expected"):
         knn_recall(np.zeros((2, 1), int), np.zeros((3, 1), int))
+
+
+@pytest.mark.parametrize("metric", ["l2", "cosine", "ip"])
+def test_no_table_of_before_is_kept(metric):
+    """After additions that build nothing anew, and after those that do."""
+    rng = np.random.default_rng(0)
+    index = ExactIndex(metric=metric).fit(rng.standard_normal((3000, 4)))
+    for rows in (1, 5, 4000):
+        index.add(0.01 * rng.standard_normal((rows, 4)))
+        assert np.shares_memory(index._built_part.vectors, index._vectors)
+        assert (index._tail is None) == (index._built == len(index.ids))
+        assert index._tail is None or np.shares_memory(index._tail.vectors, index._vectors)

@@ -262,3 +262,14 @@ def test_the_variance_that_ends_it_is_that_of_the_vectors(n, d, far, seed):
     x = (rng.standard_normal((n, d)) * rng.random(d) + far).astype(np.float32)
     found = Labelling(x, x[rng.integers(0, n, 3)]).mean_variance()
     np.testing.assert_allclose(found, x.var(0, dtype=np.float64).mean(), rtol=1e-4, atol=1e-12 * (1 + far**2))
+
+
+@given(n=st.integers(2, 60), powers=st.lists(st.integers(-3, 3), min_size=1, max_size=4), seed=st.integers(0, 999))
+def test_a_vector_that_is_a_centroid_belongs_to_it_whatever_the_scales(n, powers, seed):
+    """|x|^2 up to 10^12 times the distances: scores in float32 have no digits left for these."""
+    columns = 10.0 ** np.array(powers)
+    x = np.unique((np.random.default_rng(seed).integers(-9, 10, (n, len(powers))) * columns).astype(np.float32), axis=0)
+    found = kmeans(x, len(x), init=x, max_iter=0)
+    assert found.labels.tolist() == list(range(len(x))) and found.inertia == 0
+    copies = np.repeat(x, 3, 0)
+    assert kmeans(copies, len(x), init=x, max_iter=5).inertia == 0

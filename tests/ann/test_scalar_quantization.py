@@ -92,5 +92,6 @@ def test_numbers_near_zero_differ_too(sizes, bits):
     """Denormal ones: a step that float32 rounds to 0 would call them constant."""
     vectors = np.array(sizes, np.uint32).view(np.float32)[:, None]
     quantizer = fit_scalar_quantizer(vectors, bits=bits)
+    assert (quantizer.step > 0).all() == (np.ptp(vectors) > 0)
     error = np.abs(quantizer.decode(quantizer.encode(vectors)).astype(np.float64) - vectors).max()
     assert error <= quantizer.largest_error + 2.0**bits * 1.5e-45  # the step is rounded, and the sum

@@ -26,6 +26,8 @@ def structured(index):
 @settings(max_examples=40)
 def test_second_list_has_the_least_loss(n, d, lists, weight, seed):
     x, centroids = normal(n, d, seed), normal(lists, d, seed + 1)
+    if weight == 1e308:
+        x, centroids = 1e3 * x, 1e3 * centroids
     x[: n // 4] = centroids[np.arange(n // 4) % lists]  # on a centroid
     squares = ((x[:, None].astype(np.float64) - centroids) ** 2).sum(2)
     labels = squares.argmin(1)
