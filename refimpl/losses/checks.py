@@ -18,11 +18,9 @@ def check_embeddings(**arrays):
 
 
 def no_overflow(values, what, name="x"):
-    """`values`, computed from finite embeddings; NotFinite if one left the range of their dtype."""
+    """`values`, computed from the finite arguments of that `name`; NotFinite if one left the range of their dtype."""
     if not np.isfinite(values).all():
-        raise NotFinite(
-            f"{name}: expected every {what} within {values.dtype}, got one that overflows; scale the embeddings"
-        )
+        raise NotFinite(f"{name}: expected every {what} within {values.dtype}, got one that overflows")
     return values
 
 

@@ -77,7 +77,7 @@ def candidate_cross_entropy(query, candidates, position, *, temperature=1.0):
     temperature = check_number(temperature, "temperature", above=0)
     with np.errstate(over="ignore"):
         logits = no_overflow(np.einsum("nd,nkd->nk", query, candidates) / temperature, "logit", "query, candidates")
-    loss, dlogits = cross_entropy_rows(logits, position)
+    loss, dlogits = cross_entropy_rows(logits, position, "query, candidates")
     dlogits /= temperature
     return loss, (np.einsum("nk,nkd->nd", dlogits, candidates), dlogits[:, :, None] * query[:, None, :])
 
@@ -93,7 +93,7 @@ def n_pair_loss(anchor, positive):
     """
     anchor, positive = check_embeddings(anchor=anchor, positive=positive)
     logits = no_overflow(matrix_product(anchor, positive.T), "dot product", "anchor, positive")
-    loss, dlogits = cross_entropy_rows(logits, np.arange(len(anchor)))
+    loss, dlogits = cross_entropy_rows(logits, np.arange(len(anchor)), "anchor, positive")
     return loss, (matrix_product(dlogits, positive), matrix_product(dlogits.T, anchor))
 
 
@@ -124,7 +124,7 @@ def info_nce(query, positive, negatives, *, temperature):
         to_positive = np.sum(query * positive, axis=1, keepdims=True)
         logits = np.concatenate([to_positive, matrix_product(query, negatives.T)], axis=1) / temperature
     no_overflow(logits, "logit", "query, positive, negatives")
-    loss, dlogits = cross_entropy_rows(logits, first)
+    loss, dlogits = cross_entropy_rows(logits, first, "query, positive, negatives")
     dlogits /= temperature
     dpositive, drest = dlogits[:, :1] * query, dlogits[:, 1:]
     dquery = matrix_product(drest, negatives) + dlogits[:, :1] * positive
@@ -248,6 +248,8 @@ def soft_nearest_neighbor(z, labels, *, temperature):
 def _similarities(z, temperature):
     """z z^T / temperature, an anchor's similarity to itself masked out; (n, n)."""
     temperature = z.dtype.type(check_number(temperature, "temperature", above=0))
+    with np.errstate(over="ignore", divide="ignore"):
+        no_overflow(z.dtype.type(3) / temperature, "difference of cosines over it", "temperature")
     s = matrix_product(z, z.T)
     s /= temperature
     np.fill_diagonal(s, -np.inf)

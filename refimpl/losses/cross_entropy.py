@@ -10,7 +10,7 @@ import numpy as np
 
 from ..nn import log_softmax
 from ..validation import FLOATS, check_array, check_number
-from .checks import check_labels
+from .checks import check_labels, no_overflow
 
 BLOCK = 1 << 16  # logits that are worked on at a time: 256 KiB in float32
 
@@ -29,7 +29,7 @@ def softmax_cross_entropy(logits, labels, *, label_smoothing=0.0, class_weights=
                    the mean is weighted, so that a batch of one class alone has its usual loss, whatever the weight
     Returns loss (float) and dlogits (n, c).
     Raises ValueError for wrong shapes, non-finite logits, labels outside [0, c), smoothing outside [0, 1), negative
-    weights, or if all labels have weight 0.
+    weights, or if all labels have weight 0; for logits so far apart that the loss is beyond their dtype.
     Source: label smoothing as in Szegedy et al. 2016, section 7 (uniform over all c classes, the true one included);
     the weighted mean as in torch's `cross_entropy`.
     """
@@ -42,7 +42,10 @@ def softmax_cross_entropy(logits, labels, *, label_smoothing=0.0, class_weights=
     target[np.arange(n), labels] += 1 - s
     target *= shares_of_weight(class_weights, labels, logits)
     log_p, _ = log_softmax(logits)
-    loss = -np.sum(target * log_p)
+    # log p is -inf where a logit is too far below another: that counts only where there is a target
+    with np.errstate(over="ignore"):
+        loss = -np.sum(np.multiply(target, log_p, out=np.zeros_like(target), where=target > 0))
+    no_overflow(loss, "difference", "logits")
     return float(loss), np.exp(log_p) * target.sum(axis=1, keepdims=True) - target
 
 
@@ -66,10 +69,11 @@ def shares_of_weight(class_weights, labels, logits):
     return (weights / total).astype(logits.dtype)
 
 
-def cross_entropy_rows(logits, labels):
+def cross_entropy_rows(logits, labels, name="logits"):
     """Mean cross-entropy and its gradient, unchecked; logits of -inf are candidates that cannot be chosen.
 
     The gradient takes the place of the logits, some rows at a time, which stay in the cache meanwhile.
+    name  of the caller's arguments that the logits are of: NotFinite if two are so far apart that the loss overflows
     """
     n, loss = len(logits), 0.0
     step = max(1, BLOCK // logits.shape[1])
@@ -77,7 +81,8 @@ def cross_entropy_rows(logits, labels):
         block, label = logits[start : start + step], labels[start : start + step]
         rows = np.arange(len(block))
         log_p, _ = log_softmax(block)
-        loss -= float(log_p[rows, label].sum())
+        with np.errstate(over="ignore"):
+            loss -= float(no_overflow(log_p[rows, label].sum(), "difference of logits", name))
         np.exp(log_p, out=block)
         block[rows, label] -= 1
         block /= n

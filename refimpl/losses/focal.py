@@ -9,6 +9,7 @@ import numpy as np
 
 from ..nn import log_softmax
 from ..validation import FLOATS, check_array, check_number
+from .checks import no_overflow
 from .cross_entropy import check_logits, shares_of_weight
 
 
@@ -25,7 +26,8 @@ def focal_loss(logits, targets, *, alpha=0.25, gamma=2.0):
     alpha    weight of the positive class in [0, 1]; None weighs both 1
     gamma    >= 0; 0 without alpha is binary cross-entropy
     Returns loss (float) and dlogits.
-    Raises ValueError for wrong shapes, targets other than 0 or 1, alpha or gamma out of range.
+    Raises ValueError for wrong shapes, targets other than 0 or 1, alpha or gamma out of range, losses whose sum is
+    beyond the dtype of the logits.
     Source: Lin et al. 2017, equation 5 and appendix B. (The paper normalises by the number of positive anchors of a
     detector; that is the caller's choice, here it is the mean.)
     """
@@ -48,7 +50,9 @@ def focal_loss(logits, targets, *, alpha=0.25, gamma=2.0):
     not_p = np.exp(-np.logaddexp(0, x))  # 1 - p, without cancellation when p is near 1
     weight = alpha_t * not_p**gamma
     dx = weight * (gamma * p * log_p - not_p)
-    return float(np.mean(-weight * log_p)), sign * dx / logits.dtype.type(logits.size)
+    with np.errstate(over="ignore"):
+        loss = no_overflow(np.mean(-weight * log_p), "sum", "logits")
+    return float(loss), sign * dx / logits.dtype.type(logits.size)
 
 
 def softmax_focal_loss(logits, labels, *, gamma=2.0, class_weights=None):
@@ -66,7 +70,8 @@ def softmax_focal_loss(logits, labels, *, gamma=2.0, class_weights=None):
     gamma          >= 0; 0 is `softmax_cross_entropy`
     class_weights  as there
     Returns loss (float) and dlogits (n, c).
-    Raises ValueError for wrong shapes, one class only, labels outside [0, c), gamma < 0, weights as there.
+    Raises ValueError for wrong shapes, one class only, labels outside [0, c), gamma < 0, weights as there; for logits
+    so far apart that a difference to the label's, or the loss, is beyond their dtype.
     Source: Lin et al. 2017, equation 4, with softmax for p as their section 3 says it extends; two classes with logits
     (0, x) are `focal_loss` of x without alpha.
     """
@@ -80,7 +85,7 @@ def softmax_focal_loss(logits, labels, *, gamma=2.0, class_weights=None):
     others[rows, labels] = -np.inf
     log_r, _ = log_softmax(others)
     log_all, _ = log_softmax(logits)
-    log_p = log_all[rows, labels]
+    log_p = no_overflow(log_all[rows, labels], "difference", "logits")
     # p_k = u r_k for every other class k, so u without 1 - p; the likeliest k, where both logarithms are small
     k = np.argmax(others, axis=1)
     u = np.exp(log_all[rows, k] - log_r[rows, k])
@@ -88,4 +93,6 @@ def softmax_focal_loss(logits, labels, *, gamma=2.0, class_weights=None):
     slope = weight * (gamma * np.exp(log_p) * log_p - u)
     dlogits = -slope[:, None] * np.exp(log_r)
     dlogits[rows, labels] = slope
-    return float(-np.sum(weight * log_p)), dlogits
+    with np.errstate(over="ignore"):
+        loss = no_overflow(-np.sum(weight * log_p), "sum of differences", "logits")
+    return float(loss), dlogits

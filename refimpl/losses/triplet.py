@@ -9,6 +9,7 @@ import numpy as np
 
 from ..validation import check_array, check_choice, check_number
 from .checks import check_embeddings, no_overflow, same_label
+from .mining import Triplets
 from .similarity import euclidean_distance
 
 
@@ -39,14 +40,16 @@ def mined_triplet_loss(z, triplets, *, margin=0.2):
     """`triplet_loss` of rows of one batch, and its gradient in the batch.
 
     z         (n, d) float
-    triplets  rows (anchor, positive, negative) of z, each (t,) integers: a `mining.Triplets`
+    triplets  rows (anchor, positive, negative) of z, each (t,) integers: a `mining.Triplets` or another tuple of three
     Returns loss (float), dz (n, d). A row's gradients in all its triplets are added. No triplets (nothing left that is
     semi-hard): loss 0 and gradient 0.
     Raises ValueError for wrong shapes, non-finite values, rows outside [0, n), a negative margin.
     """
     (z,) = check_embeddings(z=z)
     margin = check_number(margin, "margin", minimum=0)
-    rows = [_check_rows(getattr(triplets, name), f"triplets.{name}", len(z)) for name in triplets._fields]
+    if not isinstance(triplets, tuple) or len(triplets) != 3:
+        raise ValueError(f"triplets: expected a tuple (anchor, positive, negative), got {type(triplets).__name__}")
+    rows = [_check_rows(r, f"triplets.{name}", len(z)) for name, r in zip(Triplets._fields, triplets)]
     if len({len(r) for r in rows}) > 1:
         raise ValueError(f"triplets: expected three columns of one length, got {[len(r) for r in rows]}")
     dz = np.zeros_like(z)

@@ -65,7 +65,7 @@ def sigmoid(x):
 
 
 def add(x, shortcut):
-    """y = x + shortcut, the end of a residual block; pullback(dy) -> (dx, dshortcut), both dy itself."""
+    """y = x + shortcut, the end of a residual block; pullback(dy) -> (dx, dshortcut): dy itself, and a copy of it."""
     x = check_array(x, "x", dtypes=FLOATS)
     shortcut = check_array(shortcut, "shortcut", shape=x.shape, dtypes=(x.dtype,))
 

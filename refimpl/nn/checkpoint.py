@@ -23,13 +23,21 @@ SEPARATOR = "::"  # between the names of a section and of an array in it
 
 
 def save_checkpoint(path, sections, rng=None):
-    """Write `sections`, a dict of dicts of arrays or numbers, and the state of a numpy Generator, to `path`."""
+    """Write `sections`, a dict of dicts of arrays or numbers, and the state of a numpy Generator, to `path`.
+
+    Names of sections and arrays are any text that is not empty, but for what the file could not give back: NUL, "::" in
+    a section or ":" at its end, ".npy" at the end of an array. Raises ValueError for these, and for other values.
+    """
     arrays = {}
     for section, values in sections.items():
-        if SEPARATOR in section or not isinstance(values, dict):
-            raise ValueError(f"sections: expected named dicts, names without {SEPARATOR!r}, got {section!r}")
+        if not _is_name(section) or SEPARATOR in section or section.endswith(":") or not isinstance(values, dict):
+            raise ValueError(
+                f"sections: expected named dicts, names without {SEPARATOR!r} or ':' at the end, got {section!r}"
+            )
         arrays[section + SEPARATOR] = np.array(0)  # so that an empty section comes back
         for name, value in values.items():
+            if not _is_name(name) or name.endswith(".npy"):
+                raise ValueError(f"sections[{section!r}]: expected names that do not end in '.npy', got {name!r}")
             array = np.asarray(value)
             if array.dtype.kind not in "biufSU":
                 raise ValueError(f"sections[{section!r}][{name!r}]: expected numbers or text, got dtype {array.dtype}")
@@ -37,7 +45,9 @@ def save_checkpoint(path, sections, rng=None):
     if rng is not None:
         if not isinstance(rng, np.random.Generator):
             raise ValueError(f"rng: expected a numpy.random.Generator, got {rng!r}")
-        arrays[SEPARATOR + "rng"] = np.array(json.dumps(rng.bit_generator.state, default=np.ndarray.tolist))
+        seeds = getattr(rng.bit_generator.seed_seq, "state", None)  # what rng.spawn goes by
+        state = {**rng.bit_generator.state, "seeds": seeds}
+        arrays[SEPARATOR + "rng"] = np.array(json.dumps(state, default=lambda value: value.tolist()))
     with atomic_write(path) as file:
         np.savez(file, **arrays)
 
@@ -72,10 +82,16 @@ def _read(archive):
     return sections, rng
 
 
+def _is_name(name):
+    """Whether an archive can have a member of this name."""
+    return isinstance(name, str) and name != "" and "\0" not in name
+
+
 def _generator(state):
     """The generator whose state was saved, of one of the kinds that NumPy has."""
     if state["bit_generator"] not in KINDS:
         raise ValueError(f"rng: expected one of {', '.join(KINDS)}, got {state['bit_generator']}")
-    bits = KINDS[state["bit_generator"]]()
+    seeds = state.pop("seeds", None)  # older files have none: their generators go on, but spawn others
+    bits = KINDS[state["bit_generator"]](None if seeds is None else np.random.SeedSequence(**seeds))
     bits.state = state
     return np.random.Generator(bits)

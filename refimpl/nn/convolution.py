@@ -175,6 +175,8 @@ def input_gradient(dy, weight, shape, stride, padding):
     n, h, w, c_in = shape
     kh, kw = weight.shape[:2]
     # Zeros around dy, so that i = b + (r + p - u) / s is never out of range. low: for r = 0, b = 0, u = kh - 1.
+    # For a 3x3 kernel, s = 2, p = 1, h = 5, dy has d = 3 rows: i >= (0 + 1 - 2) // 2 = -1, so low = 1; and the last
+    # pixel, 4 = r + s b, has i <= (4 + 1 - 0) // 2 = 2, the last row of dy, so high = 0.
     low = [max(0, -((p - k + 1) // s)) for p, k, s in zip(padding, (kh, kw), stride)]
     high = [max(0, (size - 1 + p) // s - (d - 1)) for size, p, s, d in zip((h, w), padding, stride, dy.shape[1:3])]
     padded = _pad(dy, *low, *high)

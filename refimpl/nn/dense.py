@@ -5,6 +5,7 @@ import numpy as np
 from ..matrix_product import matrix_product
 from ..validation import FLOATS, check_array, check_integer, check_number
 from .activation import relu
+from .convolution import sum_over
 
 
 def linear(x, weight, bias=None):
@@ -20,8 +21,7 @@ def linear(x, weight, bias=None):
 
     def pullback(dy):
         dy = check_array(dy, "dy", shape=y.shape, dtypes=(x.dtype,))
-        dbias = None if bias is None else dy.sum(axis=0)
-        return matrix_product(dy, weight.T), matrix_product(x.T, dy), dbias
+        return matrix_product(dy, weight.T), matrix_product(x.T, dy), None if bias is None else sum_over(dy, 0)
 
     return y, pullback
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from ..validation import check_array, check_integer
 from .dense import linear
-from .inference import check_images, norm_of, residual_blocks
+from .inference import Named, check_images, norm_of, residual_blocks
 from .layers import conv_layer, conv_pool_layer
 from .pooling import global_avg_pool
 
@@ -73,9 +73,9 @@ def resnet(params, state, images, *, training):
     """
     if "stem/conv/weight" not in params:
         raise ValueError(f"params: expected those of a residual network, got {sorted(params)[:4]} ...")
+    params, state, moved, gradients = Named("params", params), Named("state", state), dict(state), {}
     stem_weight = params["stem/conv/weight"]
     images = check_images(images, stem_weight.shape[2], stem_weight.dtype)
-    state, gradients = dict(state), {}
 
     def layer(x, conv, *, stride=1, padding=1, activate=True, shortcut=None, need_dx=True):
         """One `conv_layer` by its name; its pullback keeps the gradients of the parameters."""
@@ -85,7 +85,7 @@ def resnet(params, state, images, *, training):
             (state[f"{norm}/mean"], state[f"{norm}/variance"]), training=training,
             stride=stride, padding=padding, activate=activate, shortcut=shortcut, need_dx=need_dx,
         )  # fmt: skip
-        state[f"{norm}/mean"], state[f"{norm}/variance"] = statistics
+        moved[f"{norm}/mean"], moved[f"{norm}/variance"] = statistics
 
         def pullback(dy):
             dx, dweight, dgamma, dbeta, dshortcut = layer_pullback(dy)
@@ -126,7 +126,7 @@ def resnet(params, state, images, *, training):
         stem(dx)
         return {name: gradients[name] for name in params}
 
-    return embeddings, pullback, state
+    return embeddings, pullback, moved
 
 
 def embedding_size(params):
@@ -166,11 +166,12 @@ def cnn(params, state, images, *, training):
     """Embeddings of images with the plain network of `cnn_init`; arguments and results as `resnet`'s."""
     if "conv0/weight" not in params:
         raise ValueError(f"params: expected those of cnn_init, with conv0/weight, got {sorted(params)[:4]} ...")
+    params, state, moved = Named("params", params), Named("state", state), dict(state)
     first = params["conv0/weight"]
     shape = (None, None, None, first.shape[2])
     images = check_array(images, "images", shape=shape, dtypes=(first.dtype,), finite=True, min_rows=1)
     layers = sum(name.startswith("conv") for name in params)
-    x, state, pullbacks = images, dict(state), []
+    x, pullbacks = images, []
     for i in range(layers):
         if min(x.shape[1:3]) < 2:
             raise ValueError(f"images: expected {2**layers} x {2**layers} pixels or more, got shape {images.shape}")
@@ -178,7 +179,7 @@ def cnn(params, state, images, *, training):
             x, params[f"conv{i}/weight"], params[f"norm{i}/gamma"], params[f"norm{i}/beta"],
             (state[f"norm{i}/mean"], state[f"norm{i}/variance"]), training=training, need_dx=i > 0,
         )  # fmt: skip
-        state[f"norm{i}/mean"], state[f"norm{i}/variance"] = statistics
+        moved[f"norm{i}/mean"], moved[f"norm{i}/variance"] = statistics
         pullbacks.append(pullback)
     pooled = x.shape
     if x[0].size != len(params["head/weight"]):
@@ -196,4 +197,4 @@ def cnn(params, state, images, *, training):
             gradients.update({f"conv{i}/weight": dweight, f"norm{i}/gamma": dgamma, f"norm{i}/beta": dbeta})
         return {name: gradients[name] for name in params}
 
-    return embeddings, pullback, state
+    return embeddings, pullback, moved

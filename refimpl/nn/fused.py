@@ -40,6 +40,9 @@ from .convolution import (
 from .memory import empty
 
 ROWS_A_TASK = 8 * BLOCK  # pixels whose statistics, or sums, are one partial result
+# What a kernel has to know of each channel, as rows of one array:
+MEAN, SCALE, BETA = range(3)  # of `norm`: gamma * xhat + beta = (z - mean) * scale + beta
+A, B, C = range(1, 4)  # of `coefficients`: a, b and c of pass 4; the mean is the first row here, too
 
 
 def conv_norm_relu(
@@ -59,9 +62,9 @@ def conv_norm_relu(
         shortcut = check_array(shortcut, "shortcut", shape=z.shape, dtypes=(z.dtype,))
     mean, inverse_std, running = _statistics(moments, running, momentum, eps, z.dtype)
     y = empty(z.shape, z.dtype)
-    scale = _coefficients(mean, gamma * inverse_std, beta)
+    norm = np.stack([mean, gamma * inverse_std, beta])
     added = np.empty((0, c), z.dtype) if shortcut is None else np.ascontiguousarray(shortcut).reshape(-1, c)
-    _normalize(z.reshape(-1, c), scale, added, activate, y.reshape(-1, c))
+    _normalize(z.reshape(-1, c), norm, added, activate, y.reshape(-1, c))
 
     def pullback(dy):
         dy = np.ascontiguousarray(check_array(dy, "dy", shape=y.shape, dtypes=(y.dtype,)))
@@ -86,16 +89,16 @@ def conv_norm_relu_pool(x, weight, gamma, beta, running, *, padding=1, need_dx=T
     gamma, beta, running = _check_norm(gamma, beta, running, c, z.dtype)
     mean, inverse_std, running = _statistics(moments, running, momentum, eps, z.dtype)
     y, best = (empty((n, h // 2, w // 2, c), z.dtype) for _ in range(2))
-    scale = _coefficients(mean, gamma * inverse_std, beta)
-    _normalize_pool(z, scale, y, best)
+    norm = np.stack([mean, gamma * inverse_std, beta])
+    _normalize_pool(z, norm, y, best)
 
     def pullback(dy):
         dy = np.ascontiguousarray(check_array(dy, "dy", shape=y.shape, dtypes=(y.dtype,)))
         sums = _partials(best, 2)
-        _masked_sums_pool(dy.reshape(-1, c), best.reshape(-1, c), scale, sums)
+        _masked_sums_pool(dy.reshape(-1, c), best.reshape(-1, c), norm, sums)
         coefficients, dgamma, dbeta = _backward_coefficients(sums, mean, inverse_std, gamma, z.size // c)
         dz = empty(z.shape, z.dtype)
-        _apply_coefficients_pool(dy, best, z, scale, coefficients, dz)
+        _apply_coefficients_pool(dy, best, z, norm, coefficients, dz)
         return *conv_pullback(dz, need_dx), dgamma, dbeta
 
     return y, pullback, running
@@ -170,12 +173,8 @@ def _partials(z, rows):
     return np.zeros((-(-(z.size // z.shape[-1]) // ROWS_A_TASK), rows, z.shape[-1]))
 
 
-def _coefficients(*rows):
-    return np.stack(rows)
-
-
 def _backward_coefficients(sums, mean, inverse_std, gamma, m):
-    """(mean, a, b, c) of pass 4 as rows, dgamma, dbeta. sums: of d, and of d (z - mean)."""
+    """The coefficients of pass 4, dgamma, dbeta. sums: of d, and of d (z - mean)."""
     dbeta, along_z = sums.sum(0)
     dgamma = along_z * inverse_std
     a = gamma * inverse_std.astype(np.float64)
@@ -217,8 +216,8 @@ def _product_and_statistics(x, grid, taps, panels, z, partials):
 
 
 @njit(cache=True, parallel=True)
-def _normalize(z, coefficients, added, activate, y):
-    """y = scale * (z - mean) + beta + added, then ReLU; rows mean, scale, beta; added may be empty.
+def _normalize(z, norm, added, activate, y):
+    """y = (z - mean) * scale + beta + added, then ReLU; added may be empty.
 
     Of a ReLU and of a maximum there are two forms, each one instruction. With a NaN they give what stands last, which
     is the value here: a training that has diverged does not look as if it had not.
@@ -229,11 +228,11 @@ def _normalize(z, coefficients, added, activate, y):
         for m in range(task * ROWS_A_TASK, min(total, (task + 1) * ROWS_A_TASK)):
             if added.shape[0] > 0:
                 for j in range(c):
-                    value = (z[m, j] - coefficients[0, j]) * coefficients[1, j] + coefficients[2, j] + added[m, j]
+                    value = (z[m, j] - norm[MEAN, j]) * norm[SCALE, j] + norm[BETA, j] + added[m, j]
                     y[m, j] = floor if floor > value else value
             else:
                 for j in range(c):
-                    value = (z[m, j] - coefficients[0, j]) * coefficients[1, j] + coefficients[2, j]
+                    value = (z[m, j] - norm[MEAN, j]) * norm[SCALE, j] + norm[BETA, j]
                     y[m, j] = floor if floor > value else value
 
 
@@ -258,7 +257,7 @@ def _masked_sums(dy, y, z, mean, activate, d, sums):
 
 
 @njit(cache=True, parallel=True)
-def _masked_sums_pool(dy, best, scale, sums):
+def _masked_sums_pool(dy, best, norm, sums):
     """Pass 3 with 2x2 max pooling: the sums of d and of d (best - mean), where d = dy if y > 0; d is not written."""
     total, c = best.shape
     for task in prange(sums.shape[0]):
@@ -267,8 +266,8 @@ def _masked_sums_pool(dy, best, scale, sums):
             part[:] = 0
             for m in range(first, min(total, first + BLOCK)):
                 for j in range(c):
-                    deviation = best[m, j] - scale[0, j]
-                    d = dy[m, j] if deviation * scale[1, j] + scale[2, j] > 0 else best.dtype.type(0)
+                    deviation = best[m, j] - norm[MEAN, j]
+                    d = dy[m, j] if deviation * norm[SCALE, j] + norm[BETA, j] > 0 else best.dtype.type(0)
                     part[0, j] += d
                     part[1, j] += d * deviation
             for j in range(c):
@@ -278,17 +277,17 @@ def _masked_sums_pool(dy, best, scale, sums):
 
 @njit(cache=True, parallel=True)
 def _apply_coefficients(d, z, coefficients, dz):
-    """dz = a d + b (z - mean) + c; coefficients: rows mean, a, b, c."""
+    """dz = a d + b (z - mean) + c."""
     total, c = z.shape
     for task in prange(-(-total // ROWS_A_TASK)):
         for m in range(task * ROWS_A_TASK, min(total, (task + 1) * ROWS_A_TASK)):
             for j in range(c):
-                deviation = z[m, j] - coefficients[0, j]
-                dz[m, j] = coefficients[1, j] * d[m, j] + coefficients[2, j] * deviation + coefficients[3, j]
+                deviation = z[m, j] - coefficients[MEAN, j]
+                dz[m, j] = coefficients[A, j] * d[m, j] + coefficients[B, j] * deviation + coefficients[C, j]
 
 
 @njit(cache=True, parallel=True)
-def _normalize_pool(z, coefficients, y, best):
+def _normalize_pool(z, norm, y, best):
     """Pass 2 with 2x2 max pooling: y, and the z of the first pixel of each window that has its maximum.
 
     A NaN in one z is one in its channel's mean, so in all its windows.
@@ -299,7 +298,7 @@ def _normalize_pool(z, coefficients, y, best):
         image, i = row // h, row % h
         for q in range(w):
             for j in range(c):
-                mean, scale = coefficients[0, j], coefficients[1, j]
+                mean, scale = norm[MEAN, j], norm[SCALE, j]
                 top = z[image, 2 * i, 2 * q, j]
                 highest = (top - mean) * scale
                 for u, v in ((0, 1), (1, 0), (1, 1)):
@@ -307,13 +306,13 @@ def _normalize_pool(z, coefficients, y, best):
                     value = (other - mean) * scale
                     top = other if value > highest else top
                     highest = value if value > highest else highest
-                highest += coefficients[2, j]
+                highest += norm[BETA, j]
                 best[image, i, q, j] = top
                 y[image, i, q, j] = zero if zero > highest else highest
 
 
 @njit(cache=True, parallel=True)
-def _apply_coefficients_pool(dy, best, z, scale, coefficients, dz):
+def _apply_coefficients_pool(dy, best, z, norm, coefficients, dz):
     """Pass 4 with 2x2 max pooling: d goes to the first pixel of its window whose z is the best one."""
     n, height, width, c = z.shape
     _, h, w, _ = dy.shape
@@ -322,9 +321,9 @@ def _apply_coefficients_pool(dy, best, z, scale, coefficients, dz):
         image, i = row // ((height + 1) // 2), row % ((height + 1) // 2)
         for q in range(w if i < h else 0):
             for j in range(c):
-                mean, a, b, shift = coefficients[0, j], coefficients[1, j], coefficients[2, j], coefficients[3, j]
+                mean, a, b, shift = coefficients[MEAN, j], coefficients[A, j], coefficients[B, j], coefficients[C, j]
                 top = best[image, i, q, j]
-                left = a * dy[image, i, q, j] if (top - mean) * scale[1, j] + scale[2, j] > 0 else zero
+                left = a * dy[image, i, q, j] if (top - mean) * norm[SCALE, j] + norm[BETA, j] > 0 else zero
                 for u, v in ((0, 0), (0, 1), (1, 0), (1, 1)):
                     value = z[image, 2 * i + u, 2 * q + v, j]
                     won = left if value == top else zero
@@ -333,5 +332,5 @@ def _apply_coefficients_pool(dy, best, z, scale, coefficients, dz):
         for u in range(2 * i, min(height, 2 * i + 2)):  # pixels in no window: the last row and column of odd sizes
             for v in range(2 * w if i < h else 0, width):
                 for j in range(c):
-                    deviation = z[image, u, v, j] - coefficients[0, j]
-                    dz[image, u, v, j] = coefficients[2, j] * deviation + coefficients[3, j]
+                    deviation = z[image, u, v, j] - coefficients[MEAN, j]
+                    dz[image, u, v, j] = coefficients[B, j] * deviation + coefficients[C, j]

@@ -6,9 +6,9 @@ one number. Its gradient is what the pullback returns for dy, and central differ
     <dx, v>  ~  (s(x + h v) - s(x - h v)) / (2 h)
 
 in a random direction v (one number checks all of dx at once), and for single elements (v a unit vector: it says where).
-The error is |a - n| / (|a| + |n|), where a is the analytic and n the numeric value. In float64 with h = 1e-5 a right
-gradient of a smooth function is at 1e-7 or below, and a wrong one near 1. At kinks (ReLU, max) a step across one
-spoils n.
+The error is |a - n| / (|a| + |n|), where a is the analytic and n the numeric value; infinity, if one is not finite. In
+float64 with h = 1e-5 a right gradient of a smooth function is at 1e-7 or below, and a wrong one near 1. At kinks (ReLU,
+max) a step across one spoils n.
 """
 
 from typing import NamedTuple
@@ -63,13 +63,14 @@ def gradient_check(function, arrays, *, seed=0, step=1e-5, elements=20):
         for at in rng.permutation(array.size)[:elements]:
             unit = np.zeros(array.size)
             unit[at] = 1.0
-            numeric = slope(i, unit.reshape(array.shape))
-            error = abs(gradient.flat[at] - numeric) / max(abs(gradient.flat[at]) + abs(numeric), scale, 1e-300)
+            error = relative_error(gradient.flat[at], slope(i, unit.reshape(array.shape)), scale)
             worst_element = max(worst_element, error)
     return GradientErrors(float(worst_direction), float(worst_element))
 
 
-def relative_error(analytic, numeric):
-    """|a - n| / (|a| + |n|), 0 where both are 0."""
-    total = abs(analytic) + abs(numeric)
+def relative_error(analytic, numeric, scale=0.0):
+    """|a - n| / max(|a| + |n|, scale), 0 where all are 0, infinity where one is not finite."""
+    if not np.isfinite([analytic, numeric, scale]).all():  # their error would be NaN, which no bound is below
+        return np.inf
+    total = max(abs(analytic) + abs(numeric), scale)
     return abs(analytic - numeric) / total if total else 0.0

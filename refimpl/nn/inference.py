@@ -30,6 +30,7 @@ from .convolution import (
     tap_offsets,
 )
 from .memory import empty
+from .pooling import global_avg_pool
 from .winograd_inference import winograd_layer
 
 
@@ -38,8 +39,10 @@ def fold_batch_norm(params, state, *, eps=1e-5):
     what the state has beside the statistics of norms included.
 
     "stem/conv/weight" with "stem/norm/gamma", ... becomes "stem/conv/weight" and "stem/conv/bias".
-    Raises ValueError for values that are not finite: a ReLU can hide them from all that is computed with them.
+    Raises ValueError for values that are not finite, as a ReLU can hide them from all that is computed with them, and
+    for a norm of which a part is missing.
     """
+    params, state = Named("params", params), Named("state", state)
     for section, values in (("params", params), ("state", state)):
         for name, value in values.items():
             check_array(value, f"{section}[{name!r}]", finite=True)
@@ -57,6 +60,17 @@ def fold_batch_norm(params, state, *, eps=1e-5):
 def norm_of(conv):
     """The name of the norm that follows a convolution: "stage0/block0/conv1" -> "stage0/block0/norm1"."""
     return f"{conv}_norm" if conv.endswith("shortcut") else conv.replace("conv", "norm")
+
+
+class Named(dict):
+    """The arrays of an argument by their names; one that is asked for and missing is a ValueError that says which."""
+
+    def __init__(self, argument, arrays):
+        super().__init__(arrays)
+        self.argument = argument
+
+    def __missing__(self, name):
+        raise ValueError(f"{self.argument}: expected an array {name!r}, got {sorted(self)[:4]} ...")
 
 
 class FusedConvolution:
@@ -185,8 +199,9 @@ def _product_pool(x, grid, taps, panels, bias, activate, y):
 
 def cnn_embedder(folded):
     """embed(images) -> embeddings, for folded parameters of `refimpl.nn.cnn`; packs them once, for many calls."""
-    if "conv0/weight" not in folded or "head/weight" not in folded:
+    if "conv0/weight" not in folded:
         raise ValueError(f"folded: expected parameters of cnn_init, got {sorted(folded)[:4]} ...")
+    folded = Named("folded", folded)
     weights = [folded[f"conv{i}/weight"] for i in range(sum(value.ndim == 4 for value in folded.values()))]
     layers = [FusedConvolution(w, folded[f"conv{i}/bias"], padding=1, pool=True) for i, w in enumerate(weights)]
     head, bias, panels = _head(folded, None, weights[0].dtype)
@@ -216,6 +231,7 @@ def resnet_embedder(folded):
     """embed(images) -> embeddings, for folded parameters of `refimpl.nn.resnet`; packs them once, for many calls."""
     if "stem/conv/weight" not in folded:
         raise ValueError(f"folded: expected parameters of a residual network, got {sorted(folded)[:4]} ...")
+    folded = Named("folded", folded)
 
     def conv(name, stride=1, padding=1, activate=True):
         weight, bias = folded[f"{name}/weight"], folded[f"{name}/bias"]
@@ -233,7 +249,7 @@ def resnet_embedder(folded):
         x = stem(check_images(images, channels, head.dtype))
         for conv1, conv2, shortcut in blocks:
             x = conv2(conv1(x), shortcut(x))
-        return matrix_product(x.mean(axis=(1, 2)), head, panels) + bias
+        return matrix_product(global_avg_pool(x)[0], head, panels) + bias
 
     return embed
 

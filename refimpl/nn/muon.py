@@ -85,7 +85,8 @@ def muon(params, gradients, opt_state, *, learning_rate, momentum=0.95, weight_d
         v = state[f"velocity/{name}"] = g.copy() if v is None else _multiply_add(momentum, v, g)
         step = orthogonalize(_multiply_add(momentum, v, g).reshape(-1, p.shape[-1]))
         step *= _like(-lr * RMS * max(step.shape) ** 0.5, p)
-        new[name] = _multiply_add(1 - lr * decay, p, step.reshape(p.shape))
+        step = _multiply_add(-lr * decay, p, step.reshape(p.shape))  # not (1 - lr decay) p, see `adamw`
+        new[name] = np.add(p, step, out=step)
     if vectors:
         pairs = ({name: pair[i] for name, pair in vectors.items()} for i in (0, 1))
         remembered = {name: value for name, value in opt_state.items() if not name.startswith("velocity/")}

@@ -32,9 +32,7 @@ def batch_norm(x, gamma, beta, running_mean, running_var, *, training, momentum=
                                denominator; False: normalise with the running statistics, which stay as they are
     Returns y, pullback(dy) -> (dx, dgamma, dbeta), (running_mean, running_var). The arguments are not written to.
     """
-    x = check_array(x, "x", dtypes=FLOATS, min_rows=1)
-    if x.ndim < 2:
-        raise ValueError(f"x: expected 2 or more dimensions, got shape {x.shape}")
+    x = _check(x)
     channels = x.shape[-1:]
     gamma = check_array(gamma, "gamma", shape=channels, dtypes=(x.dtype,))
     beta = check_array(beta, "beta", shape=channels, dtypes=(x.dtype,))
@@ -72,9 +70,7 @@ def layer_norm(x, gamma, beta, *, eps=1e-5):
 
     Returns y, pullback -> dx, dgamma, dbeta.
     """
-    x = check_array(x, "x", dtypes=FLOATS, min_rows=1)
-    if x.ndim < 2:
-        raise ValueError(f"x: expected 2 or more dimensions, got shape {x.shape}")
+    x = _check(x)
     y, pullback = group_norm(x.reshape(-1, x.shape[-1]), gamma, beta, 1, eps=eps)
 
     def shaped(dy):
@@ -91,9 +87,7 @@ def group_norm(x, gamma, beta, groups, *, eps=1e-5):
     x (n, ..., c) with c divisible by groups; gamma, beta (c,). Returns y, pullback(dy) -> (dx, dgamma, dbeta). Unlike
     batch norm an example's result does not depend on the others: no running statistics, no difference at inference.
     """
-    x = check_array(x, "x", dtypes=FLOATS, min_rows=1)
-    if x.ndim < 2:
-        raise ValueError(f"x: expected 2 or more dimensions, got shape {x.shape}")
+    x = _check(x)
     gamma = check_array(gamma, "gamma", shape=x.shape[-1:], dtypes=(x.dtype,))
     beta = check_array(beta, "beta", shape=x.shape[-1:], dtypes=(x.dtype,))
     groups = check_integer(groups, "groups", minimum=1)
@@ -119,6 +113,14 @@ def group_norm(x, gamma, beta, groups, *, eps=1e-5):
         return dx.reshape(x.shape), dgamma, dbeta
 
     return y, pullback
+
+
+def _check(x):
+    """x (n, ..., c) with n, c >= 1."""
+    x = check_array(x, "x", dtypes=FLOATS, min_rows=1)
+    if x.ndim < 2 or x.shape[-1] < 1:
+        raise ValueError(f"x: expected 2 or more dimensions and a channel or more, got shape {x.shape}")
+    return x
 
 
 def _moments(x, axes, keepdims=False):

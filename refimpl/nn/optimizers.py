@@ -62,9 +62,9 @@ def adam(params, gradients, opt_state, *, learning_rate, betas=(0.9, 0.999), eps
 
 
 def adamw(params, gradients, opt_state, *, learning_rate, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01):
-    """Adam with decoupled weight decay, p <- (1 - lr wd) p before the step.
+    """Adam with decoupled weight decay: p <- p - (lr mhat / (sqrt(shat) + eps) + lr wd p).
 
-    Loshchilov and Hutter 2017, arXiv:1711.05101.
+    Loshchilov and Hutter 2017, arXiv:1711.05101. Not as (1 - lr wd) p: float32 has no numbers between 1 - 6e-8 and 1.
     """
     decay = check_number(weight_decay, "weight_decay", minimum=0)
     return _adam_step(params, gradients, opt_state, learning_rate, betas, eps, decay)
@@ -119,16 +119,16 @@ def _by_square(params, gradients, opt_state, keep, take, learning_rate, eps, wei
 def clip_gradients(gradients, max_norm):
     """Gradients times min(1, max_norm / norm), and the norm: the length of all of them as one vector.
 
-    Source: Pascanu et al. 2012, arXiv:1211.5063, section 3.2.
+    Source: Pascanu et al. 2012, arXiv:1211.5063, section 3.2. Raises ValueError for gradients that are not float32 or
+    float64, or not finite, and for max_norm <= 0.
     """
     max_norm = check_number(max_norm, "max_norm", above=0)
-    total = 0.0
-    for name, g in gradients.items():
-        g = check_array(g, f"gradients[{name!r}]", finite=True)
-        total += sum_of_squares(g)
-    norm = total**0.5
+    gradients = {
+        name: check_array(g, f"gradients[{name!r}]", dtypes=FLOATS, finite=True) for name, g in gradients.items()
+    }
+    norm = sum(map(sum_of_squares, gradients.values())) ** 0.5
     if norm <= max_norm:
-        return dict(gradients), norm
+        return gradients, norm
     return {name: g * _like(max_norm / norm, g) for name, g in gradients.items()}, norm
 
 
@@ -151,8 +151,11 @@ def _adam_step(params, gradients, opt_state, learning_rate, betas, eps, decouple
         s = _like(b2, p) * s + _like(1 - b2, p) * g * g
         state[f"mean/{name}"], state[f"square/{name}"] = m, s
         divisor = np.sqrt(s) / _like(np.sqrt(1 - b2**t), p) + _like(eps, p)
-        kept = p * _like(1 - lr * decoupled_decay, p) if decoupled_decay else p
-        new[name] = kept - _like(lr / (1 - b1**t), p) * m / divisor
+        step = _like(-lr / (1 - b1**t), p) * m / divisor
+        if decoupled_decay:
+            step -= _like(lr * decoupled_decay, p) * p
+        step += p  # in place: fresh memory for as many numbers takes longer than the sum
+        new[name] = step
     return new, state
 
 

@@ -7,8 +7,11 @@ steps, each on whole arrays, forward and backward.
 
 import numpy as np
 
+from ..kernels import in_threads, kernel
 from ..validation import FLOATS, check_array
 from .convolution import check_window, pair
+
+SHARE = 1 << 16  # values of x that are worth another thread
 
 
 def max_pool2d(x, size, stride=None, *, padding=0):
@@ -59,18 +62,33 @@ def avg_pool2d(x, size, stride=None, *, padding=0):
 
 
 def global_avg_pool(x):
-    """The mean of each channel over all pixels: x (n, h, w, c) -> y (n, c), and its pullback(dy) -> dx."""
+    """The mean of each channel over all pixels: x (n, h, w, c) -> y (n, c), and its pullback(dy) -> dx.
+
+    Summed in float64: in float32 the mean of 16,384 equal values is off in the fifth digit.
+    """
     x = check_array(x, "x", ndim=4, dtypes=FLOATS, min_rows=1)
     if min(x.shape) < 1:
         raise ValueError(f"x: expected no empty axis, got shape {x.shape}")
-    y = x.mean(axis=(1, 2))
+    n, h, w, c = x.shape
+    sums = np.zeros((n, c))
+    in_threads(n, _add_pixels, np.ascontiguousarray(x).reshape(n, h * w, c), sums, at_least=-(-SHARE // x[0].size))
+    y = (sums / (h * w)).astype(x.dtype)
 
     def pullback(dy):
         dy = check_array(dy, "dy", shape=y.shape, dtypes=(x.dtype,))
-        share = dy / x.dtype.type(x.shape[1] * x.shape[2])
+        share = dy / x.dtype.type(h * w)
         return np.broadcast_to(share[:, None, None], x.shape).copy()
 
     return y, pullback
+
+
+@kernel
+def _add_pixels(first, last, x, sums):
+    """sums[image, :] += x[image, pixel, :], one pixel after the other, for the images first to last - 1."""
+    for image in range(first, last):
+        for pixel in range(x.shape[1]):
+            for j in range(x.shape[2]):
+                sums[image, j] += x[image, pixel, j]
 
 
 def _check(x, size, stride, padding):

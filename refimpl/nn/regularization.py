@@ -32,7 +32,7 @@ def entropy_penalty(logits, strength):
     """
     logits = check_array(logits, "logits", ndim=2, dtypes=FLOATS, min_rows=1, finite=True)
     strength = check_number(strength, "strength")
-    log_p, _ = log_softmax(logits)
+    log_p = np.maximum(log_softmax(logits)[0], np.finfo(logits.dtype).min)  # p log p -> 0 with p, and 0 * -inf is NaN
     p = np.exp(log_p)
     entropy = -(p * log_p).sum(axis=1, keepdims=True)
     scale = logits.dtype.type(strength / len(logits))

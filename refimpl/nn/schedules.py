@@ -33,6 +33,7 @@ def one_cycle_schedule(step, total, peak, *, rise=0.3, start_divisor=25.0, end_d
     Source: Smith and Topin 2017, arXiv:1708.07120, in the two-phase form of torch's OneCycleLR.
     """
     step, total = _check(step, total)
+    peak = check_number(peak, "peak", minimum=0)
     rise = check_number(rise, "rise", above=0, below=1)
     start = peak / check_number(start_divisor, "start_divisor", above=0)
     end = start / check_number(end_divisor, "end_divisor", above=0)
@@ -44,7 +45,7 @@ def one_cycle_schedule(step, total, peak, *, rise=0.3, start_divisor=25.0, end_d
 
 def step_schedule(step, milestones, peak, *, factor=0.1):
     """peak * factor^(number of milestones reached): lower at each of the steps in `milestones`."""
-    step = check_integer(step, "step", minimum=0)
+    step, peak = check_integer(step, "step", minimum=0), check_number(peak, "peak", minimum=0)
     factor = check_number(factor, "factor", above=0)
     return peak * factor ** sum(step >= check_integer(m, "milestones", minimum=0) for m in milestones)
 

@@ -39,7 +39,8 @@ def log_softmax(x):
     largest = x.max(axis=-1, keepdims=True)
     if not np.isfinite(largest).all():  # NaN and +inf come out of max as they are
         raise ValueError("x: expected every row to have a finite maximum, got NaN, +inf or a row of -inf")
-    y = x - largest
+    with np.errstate(over="ignore"):  # a difference beyond the range of the dtype is one of -inf: a probability of 0
+        y = x - largest
     y -= np.log(np.sum(np.exp(y), axis=-1, keepdims=True))
 
     def pullback(dy):

@@ -4,11 +4,13 @@ The network of K. Jordan's airbench94 (2024, arXiv:2404.00498), of which this ke
 enough:
 
 - *Whitening.* Neighbouring pixels say nearly the same, so the gradients of a first layer point nearly the same way too.
-  Its 2x2 filters are fixed instead: with C = V diag(s) V^T the covariance of the 2x2 patches, the filters
+  Its 2x2 filters are fixed instead: with V diag(s) V^T the second moments of the 2x2 patches, from which no mean is
+  taken (that of pictures after a z-score is about 0), the filters
 
       V diag(1 / sqrt(s + EPSILON))      and their negatives
 
-  give uncorrelated outputs of variance about 1; both signs, because a ReLU follows and would lose one of them.
+  give outputs whose second moments are about the identity; both signs, because a ReLU follows and would lose one of
+  them.
 - *Copies.* The first c_in output channels of each 3x3 convolution start as their input ("dirac"): signals and
   gradients pass a new network as they are. The other channels start random.
 - *Stages* of two convolutions, each with batch norm and ReLU; the first one's result is pooled 2x2. The embedding is
@@ -27,7 +29,7 @@ import numpy as np
 from ..matrix_product import matrix_product
 from ..validation import FLOATS, check_array, check_integer
 from .convolution import conv2d
-from .inference import FusedConvolution
+from .inference import FusedConvolution, Named
 from .layers import conv_layer, conv_pool_layer
 from .pooling import max_pool2d
 
@@ -85,25 +87,29 @@ def whitened_init(images, *, widths=(64, 256, 256), seed, dtype=np.float32):
 def whitened(params, state, images, *, training):
     """Embeddings (n, d) of images (n, h, w, c), not normalised; arguments and results as of `resnet`."""
     layers = _layers(params, state)
-    x, state, pullbacks = _whiten(state[STATE], images, layers), dict(state), []
+    params, state, moved = Named("params", params), Named("state", state), dict(state)
+    x, pullbacks = _whiten(state[STATE], images, layers), []
     for i in range(layers):
         values = [params[f"conv{i}/weight"], params[f"norm{i}/gamma"], params[f"norm{i}/beta"]]
         running = state[f"norm{i}/mean"], state[f"norm{i}/variance"]
         layer = conv_pool_layer if i % 2 == 0 else conv_layer
         x, pullback, running = layer(x, *values, running, training=training, need_dx=i > 0, momentum=MOMENTUM)
-        state[f"norm{i}/mean"], state[f"norm{i}/variance"] = running
+        moved[f"norm{i}/mean"], moved[f"norm{i}/variance"] = running
         pullbacks.append(pullback)
     pooled, pool = max_pool2d(x, x.shape[1:3])
+    n, _, _, d = pooled.shape
+    embeddings = pooled.reshape(n, d).copy()  # the caller's own: `pool` reads the maxima again
 
     def pullback(dembeddings):
         gradients = {}
-        dx = pool(dembeddings.reshape(pooled.shape))
+        dy = check_array(dembeddings, "dembeddings", shape=(n, d), dtypes=(pooled.dtype,))
+        dx = pool(dy.reshape(pooled.shape))
         for i in reversed(range(layers)):
             dx, *gradient = pullbacks[i](dx)[:4]
             gradients |= zip((f"conv{i}/weight", f"norm{i}/gamma", f"norm{i}/beta"), gradient)
         return {name: gradients[name] for name in params}
 
-    return pooled.reshape(len(x), -1), pullback, state
+    return embeddings, pullback, moved
 
 
 def whitened_embedder(folded):
@@ -117,7 +123,7 @@ def whitened_maps(folded):
 
     Arguments as of `whitened_embedder`.
     """
-    layers = _layers(folded, folded)
+    layers, folded = _layers(folded, folded), Named("folded", folded)
     convolutions = [
         FusedConvolution(folded[f"conv{i}/weight"], folded[f"conv{i}/bias"], padding=1, pool=i % 2 == 0)
         for i in range(layers)
@@ -133,10 +139,11 @@ def whitened_maps(folded):
 
 
 def _layers(params, state):
-    """How many convolutions there are; ValueError if these are the parameters of something else."""
-    if "conv0/weight" not in params or STATE not in state:
+    """How many convolutions there are, two a stage; ValueError if these are the parameters of something else."""
+    layers = sum(name.startswith("conv") and name.endswith("weight") for name in params)
+    if layers == 0 or layers % 2 or STATE not in state:
         raise ValueError(f"params: expected those of whitened_init, with its state, got {sorted(params)[:4]} ...")
-    return sum(name.startswith("conv") and name.endswith("weight") for name in params)
+    return layers
 
 
 def _whiten(filters, images, layers):

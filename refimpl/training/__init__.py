@@ -6,6 +6,8 @@ moco         moco, moco_step: the same with a queue of negatives and a momentum 
 airbench     airbench, airbench_step: a classifier in few passes
 supervised   supervised_contrastive, triplet, classification: learning from labels
 probes       knn_predict, linear_probe, probe_predict, pooled_features: what is in the features of a frozen encoder
+
+Behind them, lbfgs.py has the minimum that a linear probe looks for.
 """
 
 from .airbench import airbench, airbench_step, passes

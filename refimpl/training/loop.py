@@ -32,7 +32,8 @@ from ..validation import NotFinite, check_integer, check_number
 
 SHARES = 100_000  # schedules count in these parts of the training
 REHEARSAL = 0.02  # of a budget in minutes goes into finding out how long a step takes
-PLAN = ("seed", "about", "steps planned", "steps done", "seconds")  # of a checkpoint's section "loop"
+LOOP = "loop"  # the section of a checkpoint that holds the plan, the losses and the scores
+PLAN = ("seed", "about", "steps planned", "steps done", "seconds")
 
 
 class Run(NamedTuple):
@@ -50,7 +51,7 @@ def train(
 ):  # fmt: skip
     """Call `step` (see above) until the steps are taken or the minutes are planned out.
 
-    sections      the first `run`
+    sections      the first `run`; "loop" is the name of none
     seed          of the generator that `step` draws from, an integer in [0, 2^63)
     steps         how many; or
     minutes       a budget, turned into a number of steps by a rehearsal. Evaluations come on top
@@ -72,6 +73,8 @@ def train(
     steps = None if steps is None else check_integer(steps, "steps", minimum=1)
     minutes = None if minutes is None else check_number(minutes, "minutes", above=0)
     evaluations, about = check_integer(evaluations, "evaluations", minimum=1), _text(about or {})
+    if LOOP in sections:
+        raise ValueError(f"sections: expected none of the name {LOOP!r}, which is the checkpoint's own")
     if checkpoint is not None and Path(checkpoint).exists():
         sections, rng, losses, scores, steps, before = _resume(checkpoint, sections, seed, about, steps)
     else:
@@ -154,7 +157,7 @@ def _save(path, sections, rng, losses, scores, plan):
             if not np.isfinite(value).all():
                 raise FloatingPointError(f"{section}: {name} is not finite after step {len(losses) - 1}")
     history = {"losses": np.array(losses, np.float64), "scores": np.array(scores, np.float64).reshape(-1, 2)}
-    save_checkpoint(path, {**sections, "loop": {**dict(zip(PLAN, plan)), **history}}, rng)
+    save_checkpoint(path, {**sections, LOOP: {**dict(zip(PLAN, plan)), **history}}, rng)
 
 
 def _text(about):
@@ -177,7 +180,7 @@ def _text(about):
 def _resume(path, sections, seed, about, steps):
     """What `_save` wrote, if it belongs to this training."""
     found, rng = load_checkpoint(path)
-    loop = found.pop("loop", {})
+    loop = found.pop(LOOP, {})
     if rng is None or not set(PLAN) <= set(loop):
         raise ValueError(f"checkpoint: expected one of a training, with all of {', '.join(PLAN)}, got {path}")
     if loop["seed"] != seed or steps not in (None, loop["steps planned"]):

@@ -10,12 +10,12 @@ the test split is for `probe_predict` alone. A random encoder is the score to co
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import minimize
 
 from ..losses import softmax_cross_entropy
 from ..matrix_product import matrix_product
-from ..nn import fold_batch_norm, l2_normalize, resnet_embedder, whitened_maps
+from ..nn import fold_batch_norm, global_avg_pool, l2_normalize, resnet_embedder, whitened_maps
 from ..validation import FLOATS, check_array, check_integer, check_number
+from .lbfgs import lbfgs
 
 BLOCK = 256  # queries whose similarities to all training rows are in memory at a time
 PENALTIES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
@@ -57,7 +57,7 @@ def pooled_features(params, state, images, mean, std, *, batch=500):
 def _maximum_and_mean(maps):
     def embed(images):
         x = maps(images)
-        return np.concatenate([x.max(axis=(1, 2)), x.mean(axis=(1, 2))], axis=1)
+        return np.concatenate([x.max(axis=(1, 2)), global_avg_pool(x)[0]], axis=1)
 
     return embed
 
@@ -151,7 +151,7 @@ def _fit(x, labels, classes, penalty, iterations, start):
         return loss + penalty / 2 * np.sum(weight**2), np.concatenate([dweight.ravel(), dlogits.sum(0)]).astype(float)
 
     first = np.zeros((d + 1) * classes) if start is None else np.concatenate([a.ravel() for a in start]).astype(float)
-    flat = minimize(objective, first, jac=True, method="L-BFGS-B", options={"maxiter": iterations}).x
+    flat = lbfgs(objective, first, iterations)
     return flat[: d * classes].reshape(d, classes).astype(np.float32), flat[d * classes :].astype(np.float32)
 
 

@@ -1,4 +1,4 @@
-"""Each augmentation by its own law; the whole by its seed and its independence of threads."""
+"""Each augmentation by its own law, its numbers by theirs; the whole by its seed and its independence of threads."""
 
 import colorsys
 
@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
-from refimpl.images import apply_views, identity_views, resize, simclr_views
+from refimpl.images import apply_views, draw_views, identity_views, resize, simclr_views
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), dtype=np.uint8)
 UNIT = IMAGES / np.float32(255)
@@ -165,6 +166,78 @@ def test_probability_zero_and_the_whole_area_change_nothing():
         IMAGES, 0, crop_area=(1, 1), crop_ratio=(1, 1), flip_probability=0, jitter_probability=0, grey_probability=0
     )
     np.testing.assert_allclose(views, UNIT, atol=1e-5)
+
+
+UNLIKELY = 1e-7  # how often chance alone may fail one of the checks of a law
+chances = st.floats(0.05, 0.95)
+
+
+def assert_uniform(values, low, high):
+    assert values.min() >= low - 1e-5 * (abs(low) + 1) and values.max() <= high + 1e-5 * (abs(high) + 1)
+    assert stats.kstest((values.astype(np.float64) - low) / (high - low), "uniform").pvalue > UNLIKELY
+
+
+def assert_chance(flags, p):
+    low, high = stats.binom.interval(1 - UNLIKELY, len(flags), p)
+    assert low <= flags.sum() <= high
+
+
+@settings(max_examples=20)
+@given(
+    low=st.floats(0.05, 0.2), high=st.floats(0.3, 0.5), ratio=st.floats(1.1, 1.5), rotation=st.floats(1, 180),
+    strength=st.floats(0.1, 1.25), p=st.tuples(chances, chances, chances, chances), sigma=st.floats(0.1, 1),
+    shape=st.sampled_from([(32, 32), (28, 24)]), seed=st.integers(0, 2**32 - 1),
+)  # fmt: skip
+def test_views_are_drawn_by_their_law(low, high, ratio, rotation, strength, p, sigma, shape, seed):
+    """Each number by itself. Areas up to a half at ratios up to 3/2 stick out of neither picture: no box is cut."""
+    n, (flip, change, grey, blur) = 20_000, p
+    views = draw_views(
+        n, *shape, seed, crop_area=(low, high), crop_ratio=(1 / ratio, ratio), flip_probability=flip, rotation=rotation,
+        jitter_probability=change, jitter_strength=strength, grey_probability=grey, blur_probability=blur,
+        blur_sigma=(sigma, 2.0),
+    )  # fmt: skip
+    top, left, height, width = views.box.astype(np.float64).T
+    area, aspect = height * width / (shape[0] * shape[1]), np.log(width / height)
+    down, right = top / (shape[0] - height), left / (shape[1] - width)
+    assert_uniform(area, low, high)
+    assert_uniform(aspect, -np.log(ratio), np.log(ratio))
+    assert_uniform(down, 0, 1)
+    assert_uniform(right, 0, 1)
+    assert_uniform(views.angle, -np.deg2rad(rotation), np.deg2rad(rotation))
+    assert_uniform(views.sigma[views.sigma > 0], sigma, 2.0)
+    changed = (views.jitter != np.float32([1, 1, 1, 0])).any(axis=1)
+    for kind, (middle, reach) in enumerate([(1, 0.8), (1, 0.8), (1, 0.8), (0, 0.2)]):
+        assert_uniform(views.jitter[changed, kind], middle - reach * strength, middle + reach * strength)
+    for flags, chance in ((views.flip, flip), (changed, change), (views.grey, grey), (views.sigma > 0, blur)):
+        assert_chance(flags, chance)
+    _, counts = np.unique(views.order @ [64, 16, 4, 1], return_counts=True)
+    assert len(counts) == 24 and stats.chisquare(counts).pvalue > UNLIKELY
+    drawn = [area, aspect, down, right, views.angle, views.flip, views.grey, views.sigma > 0, changed]
+    for columns in (np.array(drawn), views.jitter[changed].T):
+        assert np.abs(np.corrcoef(columns) - np.eye(len(columns))).max() < 7 / np.sqrt(columns.shape[1])
+
+
+@settings(max_examples=15)
+@given(seed=st.integers(0, 2**32 - 1), size=st.sampled_from([8, 13]), p=st.tuples(chances, chances, chances, chances))
+def test_a_view_is_what_was_drawn_applied(seed, size, p):
+    images = np.random.default_rng(seed).integers(0, 256, (9, 16, 12, 3), dtype=np.uint8)
+    options = {
+        "crop_area": (0.2, 0.7), "crop_ratio": (0.8, 1.3), "flip_probability": p[0], "rotation": 25.0,
+        "jitter_probability": p[1], "jitter_strength": 0.7, "grey_probability": p[2], "blur_probability": p[3],
+        "blur_sigma": (0.3, 1.1),
+    }  # fmt: skip
+    expected = apply_views(images, draw_views(9, 16, 12, seed, **options), size)
+    np.testing.assert_array_equal(simclr_views(images, seed, size=size, **options), expected)
+
+
+def test_the_defaults_are_those_of_the_paper_for_32_pixels():
+    """Chen et al. 2020, appendices A and B.9."""
+    paper = {
+        "crop_area": (0.08, 1.0), "crop_ratio": (3 / 4, 4 / 3), "flip_probability": 0.5, "rotation": 0,
+        "jitter_probability": 0.8, "jitter_strength": 0.5, "grey_probability": 0.2, "blur_probability": 0,
+    }  # fmt: skip
+    images = np.repeat(IMAGES, 50, axis=0)
+    np.testing.assert_array_equal(simclr_views(images, 7), simclr_views(images, 7, size=16, **paper))
 
 
 @pytest.mark.parametrize(

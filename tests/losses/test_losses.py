@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from refimpl import losses
+from refimpl.validation import NotFinite
 
 from . import definitions
 
@@ -523,6 +525,8 @@ def test_extreme_inputs_stay_finite(scale, dtype):
 
 X = np.ones((3, 2))
 NONE, LARGE = X[:0], np.full((3, 2), 1e20, np.float32)  # LARGE: finite, its squares and products are not
+FAR = np.float32([[3e38, -3e38]])  # finite, their difference is not
+ONE, OTHER = np.float32([[1e19], [1e19]]), np.float32([[-3e19], [3e19]])  # their products are as far apart
 
 
 @pytest.mark.parametrize(
@@ -575,9 +579,107 @@ NONE, LARGE = X[:0], np.full((3, 2), 1e20, np.float32)  # LARGE: finite, its squ
         (lambda: losses.focal_loss(X, X[:2]), r"targets: expected shape \(3, 2\)"),
         (lambda: losses.focal_loss(X, X, alpha=2.0), "alpha"),
         (lambda: losses.distillation_loss(X, X[:, :1], temperature=1.0), "teacher_logits"),
+        (lambda: losses.softmax_cross_entropy(FAR, [1]), "logits: .*difference.*overflows"),
+        (lambda: losses.softmax_cross_entropy(FAR, [1], class_weights=[1, 1]), "logits: .*difference.*overflows"),
+        (lambda: losses.softmax_cross_entropy(FAR, [0], label_smoothing=0.1), "logits: .*difference.*overflows"),
+        (lambda: losses.softmax_focal_loss(FAR, [1]), "logits: .*difference.*overflows"),
+        (lambda: losses.focal_loss(FAR, [[0, 1]], alpha=None), "logits: .*overflows"),
+        (lambda: losses.n_pair_loss(ONE, OTHER), "anchor, positive: .*difference of logits.*overflows"),
+        (
+            lambda: losses.info_nce(ONE, OTHER[[0, 0]], OTHER, temperature=1.0),
+            "query, positive, negatives: .*difference of logits.*overflows",
+        ),
+        (lambda: losses.distillation_loss(FAR, 0 * FAR, temperature=0.5), "student_logits, temperature: .*overflows"),
+        (lambda: losses.distillation_loss(0 * FAR, FAR, temperature=1.0), "teacher_logits, temperature: .*overflows"),
+        (lambda: losses.distillation_loss(0 * FAR, 0 * FAR, temperature=1e20), "temperature: .*square.*overflows"),
+        (lambda: losses.distillation_loss(0 * FAR, 0 * FAR, temperature=1e-50), "logits, temperature: .*overflows"),
+        (lambda: losses.nt_xent(ONE, ONE, temperature=1e-40), "temperature: .*overflows"),
+        (lambda: losses.nt_xent(ONE, ONE, temperature=1e-50), "temperature: .*overflows"),
     ],
 )
 @pytest.mark.filterwarnings("error")  # an overflow is an error and not a warning before it
 def test_bad_input_is_named(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+def from_the_top(logits):
+    """Rows of float64 whose largest logit is 0: beside 3e38 the definitions would lose a logarithm of 3."""
+    logits = logits.astype(np.float64)
+    return (logits - logits.max(axis=1, keepdims=True)).tolist()
+
+
+END = float(np.float32(3e38))
+logits = st.integers(1, 3).flatmap(
+    lambda n: arrays(
+        np.float32, (n, 3), elements=st.sampled_from([0.0, 1.0, -80.0, END, -END]) | st.floats(-END, END, width=32)
+    )
+)
+few_labels = st.lists(st.integers(0, 2), min_size=3, max_size=3)
+RATIOS = [1.0, 0.25, 0.5]
+
+# name: (a loss of logits (n, 3) and labels, what it is for float64)
+OF_LOGITS = {
+    "plain": (losses.softmax_cross_entropy, lambda x, y: definitions.cross_entropy(from_the_top(x), y)),
+    "weighted": (
+        lambda x, y: losses.softmax_cross_entropy(x, y, class_weights=RATIOS),
+        lambda x, y: definitions.weighted_cross_entropy(from_the_top(x), y, RATIOS, 0.0),
+    ),
+    "smoothed": (
+        lambda x, y: losses.softmax_cross_entropy(x, y, class_weights=RATIOS, label_smoothing=0.3),
+        lambda x, y: definitions.weighted_cross_entropy(from_the_top(x), y, RATIOS, 0.3),
+    ),
+    "focal": (
+        lambda x, y: losses.softmax_focal_loss(x, y, gamma=1.5, class_weights=RATIOS),
+        lambda x, y: definitions.softmax_focal(from_the_top(x), y, RATIOS, 1.5),
+    ),
+    "sigmoid focal": (  # its definition has no sigmoid of 3e38
+        lambda x, y: losses.focal_loss(x, np.eye(3)[y]),
+        lambda x, y: losses.focal_loss(x.astype(np.float64), np.eye(3)[y])[0],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OF_LOGITS)
+@pytest.mark.filterwarnings("error")
+@given(x=logits, labels=few_labels)
+def test_logits_far_apart_have_their_loss_or_are_refused(name, x, labels):
+    loss, definition = OF_LOGITS[name]
+    labels = labels[: len(x)]
+    try:
+        value, gradient = loss(x, labels)
+    except NotFinite as error:
+        assert str(error).startswith("logits: ") and np.abs(x).max() > 1e37
+        return
+    np.testing.assert_allclose(value, definition(x, labels), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(gradient, loss(x.astype(np.float64), labels)[1], atol=1e-4)
+
+
+@given(x=logits, labels=few_labels)
+def test_equal_class_weights_are_none(x, labels):
+    outcomes = []
+    for class_weights in (None, np.ones(3)):
+        try:
+            outcomes.append(losses.softmax_cross_entropy(x, labels[: len(x)], class_weights=class_weights)[0])
+        except NotFinite:
+            outcomes.append(np.inf)
+    if max(outcomes) < 1e38:  # at the end of the range a sum of three may be in it or not
+        np.testing.assert_allclose(*outcomes, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("error")
+@given(x=logits, y=logits, temperature=st.sampled_from([1e-50, 1e-30, 0.01, 1.0, 5.0, 1e20, 1e60]))
+def test_distillation_of_logits_far_apart_has_its_loss_or_is_refused(x, y, temperature):
+    x, y = x[: len(y)], y[: len(x)]
+    try:
+        value, gradients = losses.distillation_loss(x, y, temperature=temperature)
+    except NotFinite as error:
+        assert "temperature: " in str(error)
+        assert temperature in (1e-50, 1e20, 1e60) or np.abs([x, y]).max() > 1e36 * temperature
+        return
+    expected = definitions.distillation(from_the_top(x), from_the_top(y), temperature)
+    np.testing.assert_allclose(value, expected, rtol=1e-3, atol=1e-4)
+    wide = losses.distillation_loss(x.astype(np.float64), y.astype(np.float64), temperature=temperature)[1]
+    scale = temperature + max(np.abs(a.astype(np.float64)).max() for a in (x, y))  # of the terms of the differences
+    for found, expected in zip(gradients, wide):
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5 * scale)

@@ -146,6 +146,17 @@ def test_more_bad_input_is_named():
         losses.mined_triplet_loss(z, losses.Triplets(rows, rows, np.array([0, 1])))
 
 
+def test_any_tuple_of_three_columns_is_triplets():
+    z, columns = np.eye(4), (np.array([0, 1]), np.array([1, 0]), np.array([2, 3]))
+    expected = losses.mined_triplet_loss(z, losses.Triplets(*columns))
+    found = losses.mined_triplet_loss(z, columns)
+    assert found[0] == expected[0]
+    np.testing.assert_array_equal(found[1], expected[1])
+    for other in (columns[:2], np.array(columns), None):
+        with pytest.raises(ValueError, match=r"triplets: expected a tuple \(anchor, positive, negative\)"):
+            losses.mined_triplet_loss(z, other)
+
+
 def test_no_triplets_no_loss():
     z, none = np.eye(3), np.array([], np.int64)
     loss, dz = losses.mined_triplet_loss(z, losses.Triplets(none, none, none))

@@ -1,7 +1,11 @@
 """Checkpoints: what comes back, and a run that was interrupted against one that was not."""
 
+import json
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from refimpl.nn import (
     adamw,
@@ -66,6 +70,63 @@ def test_every_generator_goes_on_where_it_was(tmp_path, kind):
     save_checkpoint(tmp_path / "x.npz", {}, rng)
     _, loaded = load_checkpoint(tmp_path / "x.npz")
     np.testing.assert_array_equal(loaded.random(5), rng.random(5))
+
+
+seeds = st.integers(0, 2**200) | st.lists(st.integers(0, 2**70), min_size=1, max_size=4)
+
+
+@given(kind=st.sampled_from(KINDS), seed=seeds, spawned=st.integers(0, 3), child=st.booleans())
+def test_a_generator_that_was_loaded_spawns_what_the_saved_one_would(kind, seed, spawned, child, tmp_path_factory):
+    path = tmp_path_factory.getbasetemp() / "spawn.npz"
+    rng = np.random.Generator(kind(np.random.SeedSequence(seed)))
+    rng.spawn(spawned)
+    rng = rng.spawn(1)[0] if child else rng
+    save_checkpoint(path, {}, rng)
+
+    def draws(rng):
+        first, second = rng.spawn(2)
+        return np.stack([one.random(3) for one in (first, second, second.spawn(1)[0], rng)])
+
+    found = [draws(load_checkpoint(path)[1]) for _ in range(2)]
+    np.testing.assert_array_equal(found, [draws(rng)] * 2)
+
+
+def test_checkpoints_from_before_seeds_were_kept_are_still_read(tmp_path):
+    rng = np.random.default_rng(3)
+    np.savez(tmp_path / "x.npz", **{"::rng": np.array(json.dumps(rng.bit_generator.state))})
+    _, loaded = load_checkpoint(tmp_path / "x.npz")
+    np.testing.assert_array_equal(loaded.random(5), rng.random(5))
+
+
+names = st.text(st.sampled_from(":a.npy/\\\0 é"), max_size=6) | st.text(max_size=3)
+
+
+@given(st.dictionaries(names, st.dictionaries(names, st.integers(0, 9), max_size=3), max_size=3))
+def test_names_come_back_or_are_refused(tmp_path_factory, sections):
+    path = tmp_path_factory.getbasetemp() / "names.npz"
+    path.unlink(missing_ok=True)
+    try:
+        save_checkpoint(path, sections)
+    except ValueError as error:
+        assert str(error).startswith("sections") and not path.exists()
+        return
+    assert load_checkpoint(path) == (sections, None)
+
+
+@pytest.mark.parametrize("section, name", [("a:b", ":x"), ("b.npy", "a.npy.b"), ("rng", "rng"), ("x", "a::b")])
+def test_odd_names_that_a_file_can_give_back_are_taken(section, name, tmp_path):
+    sections = {section: {name: 1}}
+    save_checkpoint(tmp_path / "x.npz", sections)
+    assert load_checkpoint(tmp_path / "x.npz") == (sections, None)
+
+
+@pytest.mark.parametrize(
+    "section, name", [("a:", "b"), ("a::b", "c"), ("", "rng"), ("a", ""), ("a", "x.npy"), ("a", 1)]
+)
+def test_names_that_a_file_cannot_give_back_are_refused(section, name, tmp_path):
+    with pytest.raises(ValueError, match="^sections"):
+        save_checkpoint(tmp_path / "x.npz", {section: {name: np.ones(2)}})
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_failed_save_leaves_the_last_one(tmp_path):

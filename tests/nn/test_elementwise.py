@@ -86,6 +86,14 @@ def test_gradients_of_linear_add_and_mlp(shape, d, seed):
     assert gradient_check(head, (x, *params.values()), seed=seed, step=1e-7).direction < 1e-5
 
 
+def test_the_gradient_of_a_bias_over_many_rows_does_not_drift():
+    """262,144 equal values: in float32, one after the other, they are off in the third digit."""
+    x = np.full((262_144, 2), 10.1, np.float32)
+    dbias = nn.linear(x, np.eye(2, dtype=np.float32), np.zeros(2, np.float32))[1](x)[2]
+    np.testing.assert_allclose(dbias, 10.1 * 262_144, rtol=1e-6)
+    assert dbias.dtype == np.float32
+
+
 def test_lengths_of_all_sizes_are_normalised():
     x = np.array([[3e-30, 4e-30], [3e30, 4e30], [3.0, 4.0], [0.0, 0.0]], np.float32)
     y, pullback = nn.l2_normalize(x, eps=1e-35)
@@ -146,6 +154,36 @@ def test_penalties(shape, seed, strength):
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.filterwarnings("error")
+@given(st.lists(st.sampled_from([0.0, 1.0, 3e38, -3e38]), min_size=3, max_size=3), st.sampled_from([1.0, -2.0]))
+def test_the_penalty_of_logits_far_apart_is_that_of_float64(row, strength):
+    logits = np.array([row], np.float32)
+    found, expected = (nn.entropy_penalty(x, strength) for x in (logits, logits.astype(np.float64)))
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-6)
+    np.testing.assert_allclose(found[1], expected[1], rtol=1e-6, atol=1e-6)
+
+
+@given(shape=shapes, seed=st.integers(0, 2**16), bad=st.sampled_from([np.nan, np.inf, -np.inf]))
+def test_gradient_check_takes_nothing_that_is_not_finite(shape, seed, bad):
+    """One such element among others, whether it is one of those that are checked one by one or not."""
+    x = draw(shape, seed)
+
+    def square(x):
+        def pullback(dy):
+            dx = 2 * x * dy
+            dx.flat[seed % x.size] = bad
+            return dx
+
+        return x * x, pullback
+
+    def without_a_value(x):
+        return np.full_like(x, bad), lambda dy: dy
+
+    with np.errstate(invalid="ignore"):
+        for function in (square, without_a_value):
+            assert gradient_check(function, (x,), elements=1) == (np.inf, np.inf)
 
 
 def test_gradient_check_finds_a_wrong_gradient():

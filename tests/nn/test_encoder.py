@@ -83,6 +83,16 @@ def test_folded_inference_is_inference(size):
     assert all(np.array_equal(unchanged[name], state[name]) for name in state)
 
 
+def test_the_mean_over_many_pixels_does_not_drift():
+    """A picture that is 10.1 at each of 512 x 512 pixels behind the first layer, and as much in the embedding."""
+    folded = fold_batch_norm(*resnet_init(widths=(4,), embedding=4, seed=0))
+    folded = {name: np.zeros_like(value) for name, value in folded.items()}
+    folded["stem/conv/bias"] += np.float32(10.1)
+    folded["head/weight"] += np.eye(4, dtype=np.float32)
+    embeddings = resnet_inference(folded, np.zeros((1, 512, 512, 3), np.float32))
+    np.testing.assert_array_equal(embeddings, np.full((1, 4), 10.1, np.float32))
+
+
 @pytest.mark.parametrize("size", [(10, 10), (17, 9), (32, 32)])
 @pytest.mark.parametrize("kind", ["resnet", "cnn", "whitened"])
 def test_a_picture_alone_has_the_bits_it_has_in_a_batch(kind, size):
@@ -97,6 +107,49 @@ def test_a_picture_alone_has_the_bits_it_has_in_a_batch(kind, size):
     batch = embed(x)
     for some in (slice(0, 1), slice(69, 70), slice(30, 32), slice(3, 50)):
         np.testing.assert_array_equal(embed(x[some]), batch[some])
+
+
+def small_networks(x):
+    """name: (encoder, embedder, parameters, state)"""
+    return {
+        "resnet": (resnet, resnet_embedder, *resnet_init(widths=(4, 8), embedding=5, seed=0)),
+        "cnn": (cnn, cnn_embedder, *cnn_init(widths=(4, 8), embedding=5, size=x.shape[1:3], seed=0)),
+        "whitened": (whitened, whitened_embedder, *whitened_init(x, widths=(4, 8), seed=0)),
+    }
+
+
+@pytest.mark.parametrize("kind", ["resnet", "cnn", "whitened"])
+def test_a_gradient_that_does_not_fit_is_refused_and_embeddings_are_the_callers_own(kind):
+    x = images(3, (16, 16), np.float32)
+    encoder, _, params, state = small_networks(x)[kind]
+    z, pullback, _ = encoder(params, state, x, training=True)
+    dy = np.random.default_rng(0).standard_normal(z.shape).astype(np.float32)
+    expected = pullback(dy)
+    for wrong in (dy.T, dy.ravel(), dy[:1], dy.astype(np.float64)):
+        with pytest.raises(ValueError, match="expected (shape|dtype)"):
+            pullback(wrong)
+    z /= np.linalg.norm(z, axis=1, keepdims=True)
+    found = pullback(dy)
+    for name, gradient in expected.items():
+        np.testing.assert_array_equal(found[name], gradient, err_msg=name)
+
+
+@pytest.mark.parametrize("kind", ["resnet", "cnn", "whitened"])
+def test_an_array_that_is_missing_is_named(kind):
+    """All but the weights of convolutions, which say how many layers there are: with fewer, others do not fit."""
+    x = images(3, (16, 16), np.float32)
+    encoder, embedder, params, state = small_networks(x)[kind]
+    norms = {name: value for name, value in state.items() if "norm" in name}
+    for argument, arrays, call in (
+        ("params", params, lambda less: encoder(less, state, x, training=True)),
+        ("state", state, lambda less: encoder(params, less, x, training=False)),
+        ("state", norms, lambda less: fold_batch_norm(params, less)),
+        ("folded", fold_batch_norm(params, state), lambda less: embedder(less)(x)),
+    ):
+        for name in arrays:
+            layer = "/weight" in name and not name.startswith("head")
+            with pytest.raises(ValueError, match=None if layer else f"{argument}: expected an array '{name}'"):
+                call({key: value for key, value in arrays.items() if key != name})
 
 
 def test_parameters_that_do_not_fit_each_other_are_refused():

@@ -42,13 +42,14 @@ scales = st.sampled_from([(dtype, scale) for dtype in SCALES for scale in SCALES
 @given(matrices, scales, st.randoms(use_true_random=False))
 def test_knows_neither_scale_nor_side_nor_basis(matrix, scale, random):
     dtype, scale = scale
+    atol = 5e-3 if dtype == np.float32 else 1e-3  # what is near 0 grows by a^5 = 485, rounding included
     matrix = matrix.astype(dtype)
     found = nn.orthogonalize(matrix)
     assert found.dtype == dtype
-    np.testing.assert_allclose(nn.orthogonalize(matrix * dtype(scale)), found, atol=1e-3)
-    np.testing.assert_allclose(nn.orthogonalize(np.ascontiguousarray(matrix.T)).T, found, atol=1e-3)
+    np.testing.assert_allclose(nn.orthogonalize(matrix * dtype(scale)), found, atol=atol)
+    np.testing.assert_allclose(nn.orthogonalize(np.ascontiguousarray(matrix.T)).T, found, atol=atol)
     rows = random.sample(range(len(matrix)), len(matrix))
-    np.testing.assert_allclose(nn.orthogonalize(matrix[rows]), found[rows], atol=1e-3)
+    np.testing.assert_allclose(nn.orthogonalize(matrix[rows]), found[rows], atol=atol)
 
 
 @given(shapes)

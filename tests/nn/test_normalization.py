@@ -128,6 +128,18 @@ def test_bad_input(changes, message):
         batch_norm(**(arguments | changes))
 
 
+def test_no_channels_are_refused():
+    x, none = np.zeros((3, 0)), np.zeros(0)
+    for call in (
+        lambda: batch_norm(x, none, none, none, none, training=True),
+        lambda: batch_norm(x, none, none, none, none, training=False),
+        lambda: layer_norm(x, none, none),
+        lambda: group_norm(x, none, none, 1),
+    ):
+        with pytest.raises(ValueError, match=r"x: expected .* a channel or more, got shape \(3, 0\)"):
+            call()
+
+
 def test_groups_must_divide_the_channels():
     with pytest.raises(ValueError, match="groups: expected a divisor of the 4 channels, got 3"):
         group_norm(np.zeros((2, 4)), np.zeros(4), np.zeros(4), 3)

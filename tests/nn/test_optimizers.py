@@ -73,6 +73,33 @@ def test_clipping():
     clipped, norm = nn.clip_gradients(gradients, 1.0)
     assert norm == 5 and np.isclose(clipped["a"], 0.6) and np.isclose(clipped["b"], 0.8)
     assert clipped["b"].dtype == np.float32
+    for max_norm, expected in ((10.0, [3.0, 4.0]), (1.0, [0.6, 0.8])):
+        np.testing.assert_allclose(nn.clip_gradients({"w": [3.0, 4.0]}, max_norm)[0]["w"], expected)
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint8", "bool", "float16", ">f8"])
+def test_gradients_of_other_dtypes_are_not_clipped(dtype):
+    """Integers would become zeros, and so would what float16 has no numbers for."""
+    for max_norm in (1e-6, 1e6):
+        with pytest.raises(ValueError, match=r"gradients\['w'\]: expected dtype float32 or float64, got "):
+            nn.clip_gradients({"w": np.array([3, 4]).astype(dtype)}, max_norm)
+
+
+@pytest.mark.parametrize("rule", [nn.adamw, nn.muon, nn.sgd])
+@pytest.mark.parametrize("rate", [2e-3, 5e-4, 2e-4])
+def test_a_small_decay_is_not_lost_in_float32(rule, rate):
+    """1 - rate * decay is rounded to multiples of 6e-8 there, and to 1 where it is less than 3e-8 below."""
+
+    def mean(dtype, decay):
+        rng, shape = np.random.default_rng(0), (200, 100)
+        params, state = {"w": rng.uniform(1, 2, shape).astype(np.float32).astype(dtype)}, {}
+        for _ in range(20):
+            gradients = {"w": rng.standard_normal(shape, dtype=np.float32).astype(dtype)}
+            params, state = rule(params, gradients, state, learning_rate=rate, weight_decay=decay)
+        return params["w"].mean(dtype=np.float64)
+
+    found, exact = (mean(dtype, 0.0) - mean(dtype, 1e-4) for dtype in (np.float32, np.float64))
+    np.testing.assert_allclose(found, exact, rtol=0.05)
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -160,3 +187,18 @@ def test_schedules():
         nn.cosine_schedule(11, 10, 1.0)
     with pytest.raises(ValueError, match="warmup"):
         nn.cosine_schedule(0, 10, 1.0, warmup=11)
+
+
+@pytest.mark.parametrize("peak", [None, -1.0, np.nan])
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        lambda peak: nn.warmup_schedule(3, 2, peak),
+        lambda peak: nn.cosine_schedule(3, 10, peak),
+        lambda peak: nn.one_cycle_schedule(3, 10, peak),
+        lambda peak: nn.step_schedule(3, (2,), peak),
+    ],
+)
+def test_schedules_have_a_peak(schedule, peak):
+    with pytest.raises(ValueError, match="peak: expected a"):
+        schedule(peak)

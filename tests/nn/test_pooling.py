@@ -60,6 +60,21 @@ def test_global_average(case):
     assert max(gradient_check(global_avg_pool, (x,), elements=5)) < 1e-7
 
 
+def test_the_mean_of_many_pixels_does_not_drift():
+    x = np.full((1, 512, 512, 2), 10.1, np.float32)  # summed in float64, exactly
+    np.testing.assert_array_equal(global_avg_pool(x)[0], x[:, 0, 0])
+    assert global_avg_pool(x)[0].dtype == np.float32
+
+
+@pytest.mark.parametrize("shape", [(9, 130, 130, 1), (70, 50, 50, 3), (70, 4, 4, 40)])
+def test_an_image_alone_has_the_mean_that_it_has_among_others(shape):
+    wide = np.random.default_rng(0).standard_normal(shape)
+    for x in (wide, wide.astype(np.float32), wide.transpose(0, 2, 1, 3)):
+        together = global_avg_pool(x)[0]
+        for i in (0, 3, len(x) - 1):
+            np.testing.assert_array_equal(global_avg_pool(x[i : i + 1])[0], together[i : i + 1])
+
+
 def test_bad_input():
     x = np.zeros((1, 5, 5, 3), np.float32)
     with pytest.raises(ValueError, match=r"padding: expected at most half of the window \(3, 3\), got \(2, 2\)"):

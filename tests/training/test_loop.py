@@ -1,11 +1,15 @@
-"""The loop: budgets, resuming to the same bits, scores, and what becomes of a loss that is not finite."""
+"""The loop: budgets, resuming to the same bits, scores, checkpoints, and what becomes of a loss that is not finite."""
 
 import functools
+from types import SimpleNamespace
+from unittest import mock
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from refimpl.nn import adamw, cnn, load_checkpoint, muon, whitened_init
+from refimpl.nn import adamw, cnn, load_checkpoint, muon, save_checkpoint, whitened_init
 from refimpl.training import airbench, classification, moco, simclr, supervised_contrastive, train, triplet
 from refimpl.validation import check_array
 
@@ -262,3 +266,80 @@ def test_a_rehearsal_can_diverge_too():
 
     with pytest.raises(FloatingPointError, match="at step 1: z: expected finite"):
         train(WALKER, breaks, seed=0, minutes=1)
+
+
+class Clock:
+    """The loop's time, which passes only in a step: `first` seconds in the first one, `cost` in all others."""
+
+    def __init__(self, first, cost):
+        self.now, self.next, self.cost, self.steps = 0.0, first, cost, 0
+
+    def step(self, run, rng, share):
+        self.now, self.next, self.steps = self.now + self.next, self.cost, self.steps + 1
+        return walk(run, rng, share)
+
+    def ticking(self):
+        return mock.patch("refimpl.training.loop.time", SimpleNamespace(perf_counter=lambda: self.now))
+
+
+@settings(max_examples=40)
+@given(minutes=st.floats(1, 10), first=st.floats(0, 20), cost=st.floats(0.5, 5))
+def test_a_budget_in_minutes_is_used_and_kept(minutes, first, cost):
+    """Compilation and rehearsal included, on a machine of constant speed."""
+    clock = Clock(first, cost)
+    with clock.ticking():
+        run = train(WALKER, clock.step, seed=0, minutes=minutes)
+    assert 60 * minutes - 2.001 * cost <= clock.now <= 60 * minutes + 1e-6
+    assert run.seconds == pytest.approx(len(run.losses) * cost)  # without the rehearsal
+    assert clock.steps - len(run.losses) <= 5 + 0.02 * 60 * minutes / cost
+
+
+@settings(max_examples=20)
+@given(cuts=st.sets(st.integers(1, 11), min_size=1, max_size=3), n=st.integers(1, 12), cost=st.floats(0.5, 5))
+def test_scores_and_seconds_of_before_each_interruption_are_kept(tmp_path_factory, cuts, n, cost):
+    how = {"seed": 3, "steps": 12, "evaluations": n, "evaluate": lambda run: run["walker"]["position"]}
+    whole, clock = train(WALKER, walk, **how), Clock(cost, cost)
+    how["checkpoint"] = tmp_path_factory.mktemp("run") / "run.npz"
+    with clock.ticking():
+        for cut in sorted(cuts):
+            with pytest.raises(Cut):
+                train(WALKER, clock.step, **how, save_seconds=0, progress=cut_after(cut))
+            clock.now += 1000  # nobody trains meanwhile
+        resumed = train(WALKER, clock.step, **how)
+    np.testing.assert_array_equal(resumed.scores, whole.scores)
+    np.testing.assert_array_equal(resumed.losses, whole.losses)
+    assert resumed.seconds == pytest.approx(12 * cost)
+
+
+@settings(max_examples=20)
+@given(steps=st.integers(1, 20), each=st.integers(1, 6))
+def test_a_checkpoint_is_written_every_so_many_seconds_and_at_the_end(tmp_path_factory, steps, each):
+    clock, saved = Clock(1, 1), []
+
+    def save(path, sections, rng):
+        saved.append(int(sections["loop"]["steps done"]))
+        save_checkpoint(path, sections, rng)
+
+    path = tmp_path_factory.mktemp("run") / "run.npz"
+    with clock.ticking(), mock.patch("refimpl.training.loop.save_checkpoint", save):
+        train(WALKER, clock.step, seed=0, steps=steps, checkpoint=path, save_seconds=each)
+    assert saved == sorted({*range(each, steps + 1, each), steps})
+    assert load_checkpoint(path)[0]["loop"]["steps done"] == steps
+
+
+def test_a_step_that_spawns_generators_goes_on_to_the_same_bits(tmp_path):
+    """NumPy's own way of handing randomness on: what was spawned before counts."""
+
+    def step(run, rng, share):
+        return walk(run, rng.spawn(1)[0], share)
+
+    whole = train(WALKER, step, seed=0, steps=7)
+    with pytest.raises(Cut):
+        train(WALKER, step, seed=0, steps=7, checkpoint=tmp_path / "run.npz", save_seconds=0, progress=cut_after(4))
+    resumed = train(WALKER, step, seed=0, steps=7, checkpoint=tmp_path / "run.npz")
+    np.testing.assert_array_equal(resumed.losses, whole.losses)
+
+
+def test_the_name_of_the_checkpoints_own_section_is_refused_at_the_start():
+    with pytest.raises(ValueError, match="sections: expected none of the name 'loop'"):
+        train({"loop": {}}, lambda *a: pytest.fail("a step was taken"), seed=0, steps=3)

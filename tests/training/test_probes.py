@@ -1,14 +1,18 @@
 """Probes: kNN against its definition, the linear probe on data that can and cannot be separated."""
 
+import os
+import subprocess
+import sys
 from math import exp
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refimpl.nn import fold_batch_norm, resnet, whitened, whitened_maps
 from refimpl.training import knn_predict, linear_probe, pooled_features, probe_predict
+from refimpl.training.lbfgs import lbfgs
 
 from .small import encoder, whitened_encoder
 
@@ -29,6 +33,17 @@ def test_knn_is_its_definition(seed, n, k, temperature):
     labels = rng.integers(0, 4, n)
     for query, found in zip(queries, knn_predict(features, labels, queries, k=k, temperature=temperature)):
         votes = votes_by_definition(features, labels, query, k, temperature)
+        assert votes[found] == pytest.approx(max(votes), rel=1e-9)
+
+
+@settings(max_examples=4)
+@given(st.integers(0, 2**32 - 1))
+def test_two_hundred_neighbours_vote_at_a_tenth_unless_told_otherwise(seed):
+    """What every recorded figure stands on."""
+    rng = np.random.default_rng(seed)
+    features, queries, labels = rng.standard_normal((500, 4)), rng.standard_normal((40, 4)), rng.integers(0, 4, 500)
+    for query, found in zip(queries, knn_predict(features, labels, queries)):
+        votes = votes_by_definition(features, labels, query, 200, 0.1)
         assert votes[found] == pytest.approx(max(votes), rel=1e-9)
 
 
@@ -76,6 +91,15 @@ def test_the_probe_finds_nothing_where_nothing_is():
     features, labels = rng.standard_normal((300, 5)).astype(np.float32), rng.integers(0, 4, 300)
     test, answers = rng.standard_normal((2000, 5)).astype(np.float32), rng.integers(0, 4, 2000)
     assert abs(np.mean(probe_predict(linear_probe(features, labels), test) == answers) - 0.25) < 0.06
+
+
+@settings(max_examples=5)
+@given(st.integers(0, 2**32 - 1))
+def test_the_penalty_is_chosen_on_rows_that_were_not_fitted(seed):
+    """More dimensions than rows: what was fitted is told without an error, and what was not by chance."""
+    rng = np.random.default_rng(seed)
+    features, labels = rng.standard_normal((240, 300)).astype(np.float32), rng.permutation(np.arange(240) % 4)
+    assert linear_probe(features, labels, held_out=0.5, seed=seed).validation < 0.5
 
 
 def test_the_penalty_is_chosen_among_those_given_and_shrinks_the_weights():
@@ -174,3 +198,71 @@ def test_wrong_arguments():
     ):
         with pytest.raises(ValueError):
             call()
+
+
+def test_means_over_many_pixels_do_not_drift():
+    params, state = whitened_encoder()
+    images = np.full((1, 512, 512, 3), 200, np.uint8)  # 128 x 128 pixels behind the network, nearly all alike
+    features = pooled_features(params, state, images, np.zeros(3), np.ones(3))
+    maps = whitened_maps(fold_batch_norm(params, state))(images.astype(np.float32) * np.float32(1 / 255))
+    width = features.shape[1] // 2
+    np.testing.assert_allclose(features[:, width:], maps.mean(axis=(1, 2), dtype=np.float64), rtol=1e-6, atol=1e-7)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 30), st.floats(0.1, 100))
+def test_lbfgs_finds_the_minimum_of_a_quadratic_form(seed, n, least):
+    rng = np.random.default_rng(seed)
+    root, b = rng.standard_normal((n, n)), rng.standard_normal(n)
+    a = root @ root.T + least * np.eye(n)
+    values = []
+
+    def objective(x):
+        values.append(x @ a @ x / 2 - b @ x)
+        return values[-1], a @ x - b
+
+    x = lbfgs(objective, rng.standard_normal(n), 1000)
+    lowest = -b @ np.linalg.solve(a, b) / 2
+    assert objective(x)[0] == min(values) and min(values) - lowest < 1e-5 * max(1, -lowest)
+
+
+@pytest.mark.parametrize("start", [(-1.2, 1.0), (0.0, 0.0), (3.0, -4.0)])
+def test_lbfgs_follows_a_valley_that_is_not_convex(start):
+    """Rosenbrock's, whose minimum of 0 is at (1, 1)."""
+
+    def objective(x):
+        a, b = 1 - x[0], x[1] - x[0] ** 2
+        return a * a + 100 * b * b, np.array([-2 * a - 400 * x[0] * b, 200 * b])
+
+    np.testing.assert_allclose(lbfgs(objective, np.array(start), 1000), 1, atol=1e-3)
+
+
+def test_lbfgs_takes_no_more_steps_than_it_may_and_none_uphill():
+    def quartic(x):
+        return float(np.sum(x**4)), 4 * x**3
+
+    values = [quartic(lbfgs(quartic, np.array([3.0, -2.0]), iterations))[0] for iterations in range(12)]
+    assert values[0] == 97 and all(a >= b for a, b in zip(values, values[1:])) and values[1] > values[11]
+    with_a_wrong_gradient = lbfgs(lambda x: (quartic(x)[0], -quartic(x)[1]), np.ones(2), 10)
+    np.testing.assert_array_equal(with_a_wrong_gradient, 1)
+
+
+CODE = """
+import numpy as np
+from refimpl.training import linear_probe
+for seed in range(3):
+    rng = np.random.default_rng(seed)
+    features, labels = rng.standard_normal((400, 600)) * np.geomspace(0.01, 1, 600), rng.integers(0, 40, 400)
+    features += rng.standard_normal((400, 1))
+    probe = linear_probe(features.astype(np.float32), labels, penalties=[1e-6])
+    print(probe.weight.tobytes().hex())
+"""
+
+
+def test_a_probe_does_not_depend_on_the_number_of_threads():
+    """24,040 numbers: BLAS sums more than 10,000 in threads. Rounding grows here, as the features are nearly alike."""
+    found = set()
+    for threads in ("1", "2"):
+        environment = {**os.environ, "NUMBA_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads}
+        run = subprocess.run([sys.executable, "-c", CODE], env=environment, capture_output=True, text=True, check=True)
+        found.add(run.stdout)
+    assert len(found) == 1

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from refimpl.nn import linear, resnet
+from refimpl.nn import linear, mlp_init, resnet
 from refimpl.training import classification, knn_predict, supervised_contrastive, triplet
-from refimpl.training.supervised import triplet_step
+from refimpl.training.supervised import classification_step, supervised_contrastive_step, triplet_step
 
 from .small import CLASSES, LABELS, draw_labelled, draw_view, encoder
 
@@ -53,3 +53,29 @@ def test_the_triplet_step_sums_over_all_triplets_of_a_picture():
 
     slope = (step(1e-6)[0] - step(-1e-6)[0]) / 2e-6
     assert slope == pytest.approx(np.sum(step(0.0)[1]["head/weight"] * way), rel=1e-4)
+
+
+STEPS = {
+    "supervised contrastive": lambda *run: supervised_contrastive_step(*run, LABELS, temperature=0.4),
+    "classification": lambda *run: classification_step(*run, LABELS, label_smoothing=0.2),
+}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_the_gradient_of_a_step_is_that_of_its_loss(name):
+    """Along a random direction of all parameters, the head's too."""
+    params, state = ({key: a.astype(np.float64) for key, a in d.items()} for d in encoder())
+    rng = np.random.default_rng(5)
+    if name == "classification":
+        head = {"weight": rng.standard_normal((16, CLASSES)), "bias": rng.standard_normal(CLASSES)}
+    else:
+        head = mlp_init((16, 12, 6), seed=5, dtype=np.float64)
+    ways = [{key: rng.standard_normal(a.shape) for key, a in d.items()} for d in (params, head)]
+    x = draw_view(rng).astype(np.float64)
+
+    def step(t):
+        moved = ({key: a + t * way[key] for key, a in d.items()} for d, way in zip((params, head), ways))
+        return STEPS[name](*moved, state, x)
+
+    slope = sum(np.vdot(d[key], way[key]) for d, way in zip(step(0.0)[1:3], ways) for key in way)
+    assert (step(1e-6)[0] - step(-1e-6)[0]) / 2e-6 == pytest.approx(slope, rel=1e-6)
