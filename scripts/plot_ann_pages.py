@@ -5,6 +5,7 @@
 ann_NAME.png          what an index does, drawn from the index itself on made data (ann_pictures.py)
 ann_NAME_curve.png    what was measured, from benchmark_ann.json and benchmark_ann_trees.json of --results
 ann_pages.json        the numbers that the pictures show
+ann_photographs.png   the curves of benchmark_ann_cifar.json; ann_million.png those of benchmark_ann_million.json
 
 All are written to --results. Needs matplotlib.
 """
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from ann_pictures import PICTURES
-from benchmark_ann import draw_curves
+from benchmark_ann import draw_curves, plot_curves
 from command_line import Parser, one_line_errors
 from PIL import Image
 
@@ -145,6 +146,10 @@ def main():
         save(draw_curve(name, plt, flat["rows"] + trees["rows"], flat["contenders"]),
              options.results / f"ann_{name}_curve.png")  # fmt: skip
         plt.close("all")
+    for picture, name in ("photographs", "benchmark_ann_cifar"), ("million", "benchmark_ann_million"):
+        source = options.results / f"{name}.json"
+        if source.exists() and not options.only:
+            plot_curves(json.loads(source.read_text())["contenders"], options.results / f"ann_{picture}.png")
     record = {"command": "python scripts/plot_ann_pages.py", "environment": {"numpy": np.__version__}}
     record |= {"seed": options.seed, "results": {name: results[name] for name in PICTURES if name in results}}
     with atomic_write(path) as file:

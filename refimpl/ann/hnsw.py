@@ -204,15 +204,25 @@ def _arrive(first, last, points, upper, slots, entry, top, queries, arrivals):
 
 
 @inner
-def _offer_place(place, square, table, best, found):
-    """The open rows of a place, which come by id, in order of (square, id). INOUT best, found (k,)."""
-    rows, starts, ids, open_rows = table
+def _offer_place(place, square, table, taken, best, found):
+    """The open rows of a place, which come by id -> how many of the lists are taken. INOUT best, found (k,).
+
+    The lists are sorted by (square, id). Places mostly come nearest first, so that their rows go to the end.
+    """
+    (rows, starts, ids, open_rows), k = table, len(best)
     for at in range(starts[place], starts[place + 1]):
         row = np.int64(rows[at])
-        if found[-1] >= 0 and (square > best[-1] or (square == best[-1] and ids[row] > ids[found[-1]])):
+        end = taken - 1
+        is_last = taken == 0 or square > best[end] or (square == best[end] and ids[row] > ids[found[end]])
+        if is_last and taken == k:
             break  # nor would those after it enter
         if open_rows[row]:
-            offer_row(best, found, ids, square, row)
+            if is_last:
+                best[taken], found[taken] = square, row
+            else:
+                offer_row(best, found, ids, square, row)
+            taken += taken < k
+    return taken
 
 
 @kernel
@@ -221,18 +231,22 @@ def _search(first, last, points, ground, slots, apart, table, queries, order, ar
 
     For the queries order[first:last]. table = rows, starts, ids, open_rows.
     """
-    near, nodes, opened, seen, fresh, best = room
+    k, (near, nodes, opened, seen, fresh, best) = found.shape[1], room
     for i in order[first:last]:
+        taken = np.int64(0)
         size = _beam(points, ground, slots, 0, queries, i, arrivals[i], near, nodes, opened, seen, i, fresh)
-        for j in range(len(best)):
+        for j in range(k):
             best[j] = np.inf
-        for j in range(size):  # nearest first
-            if found[i, -1] >= 0 and near[j] > best[-1]:
+            if j < size:  # where there are no copies, row and place are at the same index
+                prefetch(table[1], np.int64(nodes[j]))
+                prefetch(table[0], np.int64(nodes[j]))
+        for j in range(size):
+            if taken == k and near[j] > best[k - 1]:
                 break
-            _offer_place(np.int64(nodes[j]), near[j], table, best, found[i])
+            taken = _offer_place(np.int64(nodes[j]), near[j], table, taken, best, found[i])
         for j in range(len(apart)):
             if seen[apart[j]] != i:
-                _offer_place(apart[j], squared_gap(points, apart[j], queries, i), table, best, found[i])
+                taken = _offer_place(apart[j], squared_gap(points, apart[j], queries, i), table, taken, best, found[i])
 
 
 class HNSWIndex(Index):
@@ -260,8 +274,9 @@ class HNSWIndex(Index):
         """Inserts the vectors in batches that grow with the graph: links depend on the batches, not on the threads."""
         rng = np.random.default_rng(self.seed)
         rows, starts = equal_rows(self._vectors, self._ids)
-        order = _leaf_order(self._vectors[rows[starts[:-1]]], rng)
-        self._rows, self._starts = _in_order(rows, starts, order)
+        by_row = np.argsort(rows[starts[:-1]])
+        order = _leaf_order(self._vectors[rows[starts[:-1]][by_row]], rng)
+        self._rows, self._starts = _in_order(rows, starts, by_row[order])
         self._points = padded(self._vectors[self._rows[self._starts[:-1]]])
         n = len(self._points)
         levels = np.floor(-np.log(1 - rng.random(n)) / np.log(self.links)).astype(np.int64)

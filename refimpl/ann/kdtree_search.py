@@ -189,6 +189,8 @@ def _offer_leaf(tree, node, lane_ids, open_lanes, queries, i, shift, metric, lim
         while lanes:
             lane = lowest_bit(lanes)
             lanes &= lanes - np.uint64(1)
+            if near[lane] > limit:  # which those before it have lowered
+                continue
             distance = _distance(near[lane], metric, tree.blocks, block, lane, queries[i])
             offer(distances, found, distance, lane_ids[block, lane])
             limit = _largest_squared(distances[-1], metric, shift, d)
