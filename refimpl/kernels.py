@@ -25,7 +25,8 @@ from numba.core import event
 #: for what Python calls. Numba would also compile a version for C, which takes a tenth of the time and is never used
 kernel = njit(cache=True, nogil=True, no_cfunc_wrapper=True, _nrt=False)
 
-#: for what only other kernels call: without the code that takes the arguments out of Python's objects, too
+#: for what only other kernels call: without the code that takes the arguments out of Python's objects, too. Python
+#: must not call these: there is nothing to be called, and the process ends
 inner = njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
 
 #: `inner` sums of floats that may be taken in any order, in vector registers; infinities stay what they are
