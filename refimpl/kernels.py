@@ -33,7 +33,8 @@ inner = njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=Fa
 SUMS = {"reassoc", "contract", "nsz"}
 inner_sum = njit(cache=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False, fastmath=SUMS)
 
-#: for what one other kernel calls: becomes a part of its text, and is compiled once with it instead of twice
+#: for what few other kernels call, of an index seldom more than one: becomes a part of their text, and is compiled with
+#: them instead of once more
 inlined = njit(cache=True, inline="always", no_cpython_wrapper=True, no_cfunc_wrapper=True, _nrt=False)
 
 

@@ -166,9 +166,9 @@ def benchmark_growth(table, peers, repeats, vectors, queries, truth):
         "exact (theory: n)": ExactIndex,
         "PQ, 4 bits (theory: n)": lambda: PQIndex(parts=16, bits=4),
         "IVF-Flat, 4 sqrt(n) lists, 8 probes (theory: sqrt(n))": IVFIndex,
-        "IVF-PQ, 4 bits, the same (theory: sqrt(n))": lambda: IVFPQIndex(parts=16, bits=4),
-        "ScaNN, the same (theory: sqrt(n))": ScaNNIndex,
-        "RaBitQ, the same (theory: sqrt(n))": RaBitQIndex,
+        "IVF-PQ, 4 bits, 4 sqrt(n) lists, 8 probes (theory: sqrt(n))": lambda: IVFPQIndex(parts=16, bits=4),
+        "ScaNN, 4 sqrt(n) lists, 8 probes (theory: sqrt(n))": ScaNNIndex,
+        "RaBitQ, 4 sqrt(n) lists, 8 probes (theory: sqrt(n))": RaBitQIndex,
         "HNSW, ef 32 (theory: log n)": lambda: HNSWIndex(ef=32),
     }
     for name, make in cases.items():
