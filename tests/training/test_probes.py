@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from refimpl.nn import fold_batch_norm, resnet, whitened, whitened_maps
 from refimpl.training import knn_predict, linear_probe, pooled_features, probe_predict
-from refimpl.training.lbfgs import lbfgs
+from refimpl.training.lbfgs import _direction, lbfgs
 
 from .small import encoder, whitened_encoder
 
@@ -266,3 +266,22 @@ def test_a_probe_does_not_depend_on_the_number_of_threads():
         run = subprocess.run([sys.executable, "-c", CODE], env=environment, capture_output=True, text=True, check=True)
         found.add(run.stdout)
     assert len(found) == 1
+
+
+@given(n=st.integers(1, 8), m=st.integers(1, 6), seed=st.integers(0, 999))
+def test_the_two_loops_are_the_matrix_of_bfgs(n, m, seed):
+    """H <- (1 - rho s y') H (1 - rho y s') + rho s s' for each pair, from a multiple of the identity."""
+    rng = np.random.default_rng(seed)
+    square, pairs = rng.standard_normal((n, n)), []
+    curvature = square @ square.T + np.eye(n)
+    for s in rng.standard_normal((m, n)):
+        y = curvature @ s
+        pairs.append((s, y, 1 / (s @ y)))
+    s, y, rho = pairs[-1]
+    h = np.eye(n) / (rho * (y @ y))
+    for s, y, rho in pairs:
+        left = np.eye(n) - rho * np.outer(s, y)
+        h = left @ h @ left.T + rho * np.outer(s, s)
+    g = rng.standard_normal(n)
+    np.testing.assert_allclose(_direction(g, pairs), h @ g, rtol=1e-6, atol=1e-6 * np.abs(h @ g).max())
+    np.testing.assert_allclose(_direction(pairs[-1][1], pairs), pairs[-1][0], rtol=1e-6, atol=1e-6)
