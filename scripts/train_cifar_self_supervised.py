@@ -47,10 +47,11 @@ BESIDE = (25, 32)  # the same, of the probe that reads two sizes
 RULES = {"adamw": adamw, "muon": muon}
 DECAYS = {"adamw": 1e-4, "muon": 1.0}  # Muon's steps do not shrink with the gradient: without decay the weights grow
 HEAD = {"hidden": 1024, "projection": 128}
-SETTINGS = {  # MoCo's temperature, queue and momentum: the published code's for CIFAR-10
+SETTINGS = {  # MoCo's queue and momentum: the published code's for CIFAR-10
     "simclr": {"rule": "muon", "weight_decay": DECAYS["muon"], "temperature": 0.2, **HEAD},
     "moco": {
-        "rule": "muon", "weight_decay": 0.2, "temperature": 0.1, "queue": 4096, "momentum": 0.99, "groups": 2, **HEAD,
+        "rule": "muon", "weight_decay": DECAYS["muon"], "temperature": 0.2, "queue": 4096, "momentum": 0.99, "groups": 2,
+        **HEAD,
     },
 }  # fmt: skip
 # what MoCo's ablations share
