@@ -11,7 +11,8 @@ from an encoder of their own, which follows the one that is trained by a moving 
 
 Batch norm leaks: k_i is normalised with the batch that holds the other keys of this batch, the queue's with older
 ones, so the encoder could tell the positive by its statistics. Multi-GPU code shuffles keys between devices. Here the
-batch is encoded in `groups`, the keys shuffled, so that q_i and k_i are normalised with different company.
+pictures of a batch are normalised in `groups`, for their keys in another order, so that q_i and k_i share one in
+`groups` of their company.
 
 With more than two views of each picture every view is a query, whose positives are the keys of the other views: a mean
 of the same losses. A key costs a third of a query's operations, as it takes no gradient, and serves all other views.
@@ -35,32 +36,28 @@ def moco_step(run, views, shuffle, *, momentum, temperature, groups=1, encoder=r
 
     run      params, head, state; "key params", "key head", "key state"; queue {"keys": (k, d), oldest first}
     views    each (n, h, w, c), row i of all shows the same thing. Two: queries and keys. More: each view is both
-    shuffle  a permutation of `n_keys(views)`, in whose order the keys are encoded
+    shuffle  a permutation of the n pictures, in whose order they are put into groups to encode their keys
     Returns loss, {"params": dparams, "head": dhead}, run with the new keys' encoder, statistics and queue.
     Raises ValueError for a single view.
     """
     if len(views) < 2:
         raise ValueError(f"views: expected two or more of each picture, got {len(views)}")
-    n = len(views[0])
-    x_query, x_key = views if len(views) == 2 else [np.concatenate(views)] * 2
+    x_query, x_key = [x[:, None] for x in views] if len(views) == 2 else [np.stack(views, axis=1)] * 2
     key_params = momentum_update(run["key params"], run["params"], momentum)
     key_head = momentum_update(run["key head"], run["head"], momentum)
     shuffled, _, key_state = encode(encoder, key_params, key_head, run["key state"], x_key[shuffle], groups)
     k = np.empty_like(shuffled)
     k[shuffle] = shuffled
     q, pullback, state = encode(encoder, run["params"], run["head"], run["state"], x_query, groups)
-    positives = [k] if len(views) == 2 else [np.roll(k, i * n, axis=0) for i in range(1, len(views))]
-    losses, gradients = zip(*[info_nce(q, p, run["queue"]["keys"], temperature=temperature) for p in positives])
+    positives = [k] if len(views) == 2 else [np.roll(k, i, axis=1) for i in range(1, len(views))]
+    losses, gradients = zip(
+        *[info_nce(rows(q), rows(p), run["queue"]["keys"], temperature=temperature) for p in positives]
+    )
     loss, dq = sum(losses) / len(losses), sum(dq for dq, _, _ in gradients) / q.dtype.type(len(gradients))
-    dparams, dhead = pullback(dq)
-    queue = {"keys": enqueue(run["queue"]["keys"], k)}
+    dparams, dhead = pullback(dq.reshape(q.shape))
+    queue = {"keys": enqueue(run["queue"]["keys"], rows(k))}
     moved = {"key params": key_params, "key head": key_head, "key state": key_state, "state": state, "queue": queue}
     return loss, {"params": dparams, "head": dhead}, {**run, **moved}
-
-
-def n_keys(views):
-    """How many keys a batch gives: those of one of two views, of each of more."""
-    return len(views[0]) * (1 if len(views) == 2 else len(views))
 
 
 def momentum_update(key, query, momentum):
@@ -73,11 +70,19 @@ def enqueue(queue, keys):
     return np.concatenate([queue, keys])[-len(queue) :]
 
 
+def rows(views):
+    """(n, views of each, ...) as (n views, ...)."""
+    return views.reshape(-1, *views.shape[2:])
+
+
 def encode(encoder, params, head, state, x, groups):
-    """Unit vectors (n, d), normalised in `groups` by batch norm; pullback(dz) -> dparams, dhead; the new state."""
+    """Unit vectors z (n, views, d) of x (n, views, h, w, c); pullback(dz) -> dparams, dhead; the new state.
+
+    The pictures are in `groups`, all views of one in the same; batch norm sees a group at a time.
+    """
     parts, pullbacks = [], []
     for group in np.array_split(x, groups):
-        h, encoder_pullback, state = encoder(params, state, group, training=True)
+        h, encoder_pullback, state = encoder(params, state, rows(group), training=True)
         z, head_pullback = mlp(head, h)
         z, unnormalise = l2_normalize(z)
         parts.append(z)
@@ -86,11 +91,11 @@ def encode(encoder, params, head, state, x, groups):
     def pullback(dz):
         dparams, dhead = None, None
         for (encoder_pullback, head_pullback, unnormalise), d in zip(pullbacks, np.array_split(dz, groups)):
-            dh, dhead_part = head_pullback(unnormalise(d))
+            dh, dhead_part = head_pullback(unnormalise(rows(d)))
             dparams, dhead = _sum(dparams, encoder_pullback(dh)), _sum(dhead, dhead_part)
         return dparams, dhead
 
-    return np.concatenate(parts), pullback, state
+    return np.concatenate(parts).reshape(*x.shape[:2], -1), pullback, state
 
 
 def moco(
@@ -104,7 +109,7 @@ def moco(
     momentum       m of the keys' encoder, 0 (a copy of the queries') to 1 (never moves). The published 0.999 is for
                    some 10^6 steps
     hidden_layers  of the projection head: 1 is v2's, 0 is v1's
-    groups         in which a batch is normalised
+    groups         in which the pictures of a batch are normalised
     Returns Trained: the queries' encoder. Raises as `simclr`.
     """
     check_number(learning_rate, "learning_rate", above=0)
@@ -119,7 +124,7 @@ def moco(
 
     def step(run, rng, share):
         views = draw_pairs(rng)
-        shuffle = rng.permutation(n_keys(views))
+        shuffle = rng.permutation(len(views[0]))
         loss, gradients, run = moco_step(
             run, views, shuffle, momentum=momentum, temperature=temperature, groups=groups, encoder=encoder
         )
