@@ -50,8 +50,8 @@ HEAD = {"hidden": 1024, "projection": 128}
 SETTINGS = {  # MoCo's queue and momentum: the published code's for CIFAR-10
     "simclr": {"rule": "muon", "weight_decay": DECAYS["muon"], "temperature": 0.2, **HEAD},
     "moco": {
-        "rule": "muon", "weight_decay": DECAYS["muon"], "temperature": 0.2, "queue": 4096, "momentum": 0.99, "groups": 2,
-        **HEAD,
+        "rule": "muon", "weight_decay": DECAYS["muon"], "temperature": 0.2,
+        "queue": 4096, "momentum": 0.99, "groups": 2, **HEAD,
     },
 }  # fmt: skip
 # what MoCo's ablations share

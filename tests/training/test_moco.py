@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refimpl.nn import l2_normalize, mlp_init, resnet, whitened
+from refimpl.nn import l2_normalize, mlp, mlp_init, resnet, whitened
 from refimpl.training import moco, moco_step, simclr
-from refimpl.training.moco import encode, enqueue, momentum_update, n_keys
+from refimpl.training.moco import encode, enqueue, momentum_update
 
 from .small import assert_same_bits, draw_pairs, draw_view, encoder, whitened_encoder
 
@@ -24,6 +24,15 @@ def first_run(queue=30):
         "params": params, "head": head, "state": state, "key params": other, "key head": head, "key state": state,
         "queue": {"keys": keys},
     }  # fmt: skip
+
+
+def encoded(params, head, state, views, groups, order):
+    """(views, pictures, d): batch norm sees all views of the pictures of a group, which are neighbours in `order`."""
+    found = np.full((len(views), len(order), 8), np.nan)
+    for group in np.array_split(order, groups):
+        h, _, state = resnet(params, state, np.concatenate([view[group] for view in views]), training=True)
+        found[:, group] = l2_normalize(mlp(head, h)[0])[0].reshape(len(views), len(group), 8)
+    return found
 
 
 def one_step(run, momentum, groups=1):
@@ -63,8 +72,8 @@ def test_a_step_follows_the_pseudo_code(groups):
     run = first_run()
     (x1, x2, shuffle), (loss, _, after) = one_step(run, 0.5, groups)
     key_params = {name: 0.5 * p + 0.5 * run["params"][name] for name, p in run["key params"].items()}
-    k = encode(resnet, key_params, run["key head"], run["key state"], x2[shuffle], groups)[0][np.argsort(shuffle)]
-    q = encode(resnet, run["params"], run["head"], run["state"], x1, groups)[0]
+    k = encoded(key_params, run["key head"], run["key state"], [x2], groups, shuffle)[0]
+    q = encoded(run["params"], run["head"], run["state"], [x1], groups, np.arange(len(x1)))[0]
     before = run["queue"]["keys"]
     logits = np.concatenate([(q * k).sum(1, keepdims=True), q @ before.T], axis=1).astype(float) / 0.2
     assert loss == pytest.approx(np.mean(np.log(np.exp(logits).sum(1)) - logits[:, 0]), rel=1e-5)
@@ -72,25 +81,35 @@ def test_a_step_follows_the_pseudo_code(groups):
     np.testing.assert_array_equal(after["queue"]["keys"][: -len(k)], before[len(k) :])
 
 
-@pytest.mark.parametrize("n_views, groups", [(3, 1), (4, 2)])
+@pytest.mark.parametrize("n_views, groups", [(3, 1), (4, 2), (3, 4)])
 def test_of_more_views_each_is_a_query_of_all_the_others(n_views, groups):
-    run, rng = first_run(queue=150), np.random.default_rng(2)
-    views = tuple(draw_view(rng)[:20] for _ in range(n_views))
-    shuffle = rng.permutation(n_keys(views))
+    run, rng, n = first_run(queue=150), np.random.default_rng(2), 20
+    views = tuple(draw_view(rng)[:n] for _ in range(n_views))
+    shuffle = rng.permutation(n)
     loss, _, after = moco_step(run, views, shuffle, momentum=1.0, temperature=0.2, groups=groups)
-    x, before = np.concatenate(views), run["queue"]["keys"]
-    q = encode(resnet, run["params"], run["head"], run["state"], x, groups)[0].astype(float)
-    k = encode(resnet, run["key params"], run["key head"], run["key state"], x[shuffle], groups)[0][np.argsort(shuffle)]
+    before = run["queue"]["keys"]
+    q = encoded(run["params"], run["head"], run["state"], views, groups, np.arange(n))
+    k = encoded(run["key params"], run["key head"], run["key state"], views, groups, shuffle)
     terms = []
-    for i in range(len(x)):
-        for j in range(len(x)):
-            if i != j and i % 20 == j % 20:  # another view of the same
-                logits = np.concatenate([[q[i] @ k[j]], before @ q[i]]) / 0.2
+    for i in range(n):
+        for v in range(n_views):
+            for other in set(range(n_views)) - {v}:
+                logits = np.concatenate([[q[v, i] @ k[other, i]], before @ q[v, i]]) / 0.2
                 terms.append(np.log(np.exp(logits).sum()) - logits[0])
-    assert len(terms) == 20 * n_views * (n_views - 1)
     assert loss == pytest.approx(np.mean(terms), rel=1e-5)
-    np.testing.assert_allclose(after["queue"]["keys"][-len(k) :], k, rtol=1e-5, atol=1e-6)
-    np.testing.assert_array_equal(after["queue"]["keys"][: -len(k)], before[len(k) :])
+    keys = k.swapaxes(0, 1).reshape(-1, 8)  # of one picture after the other
+    np.testing.assert_allclose(after["queue"]["keys"][-len(keys) :], keys, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(after["queue"]["keys"][: -len(keys)], before[len(keys) :])
+
+
+def test_a_picture_is_in_the_company_of_its_group_alone():
+    """Another picture changes all views of the pictures of its group, and none of the others'."""
+    run, x = first_run(), np.stack([draw_view(np.random.default_rng(i))[:20] for i in range(4)], axis=1)
+    other = x.copy()
+    other[3] += 1
+    before, after = (encode(resnet, run["params"], run["head"], run["state"], part, 2)[0] for part in (x, other))
+    changed = (before != after).any(axis=2)
+    assert changed[:10].all() and not changed[10:].any()
 
 
 @pytest.mark.parametrize("n_views", [2, 3])
@@ -99,7 +118,7 @@ def test_the_gradient_of_a_step_is_that_of_its_loss(n_views):
     run = {name: {k: v.astype(np.float64) for k, v in part.items()} for name, part in first_run().items()}
     rng = np.random.default_rng(4)
     views = tuple(draw_view(rng)[:10].astype(np.float64) for _ in range(n_views))
-    shuffle = rng.permutation(n_keys(views))
+    shuffle = rng.permutation(10)
 
     def loss_of(run):
         return moco_step(run, views, shuffle, momentum=1.0, temperature=0.5)
@@ -121,7 +140,7 @@ def test_groups_sum_their_gradients():
     params = {name: p.astype(np.float64) for name, p in params.items()}
     state = {name: s.astype(np.float64) for name, s in state.items()}
     head = mlp_init((16, 8), seed=0, dtype=np.float64)
-    x = draw_pairs(np.random.default_rng(2))[0][:9].astype(np.float64)
+    x = np.stack(draw_pairs(np.random.default_rng(2)), axis=1)[:9].astype(np.float64)
     z, pullback, _ = encode(resnet, params, head, state, x, 3)
     rng = np.random.default_rng(5)
     dz = rng.standard_normal(z.shape)
