@@ -46,11 +46,12 @@ def classification_step(params, head, state, x, labels, *, label_smoothing):
 
 def supervised_contrastive(
     draw, params, state, *, steps=None, minutes=None, temperature=0.1, learning_rate=2e-3, weight_decay=1e-4,
-    warmup=0.05, projection=64, encoder=resnet, about=None, seed=0, **loop,
+    warmup=0.05, projection=64, encoder=resnet, rule=adamw, about=None, seed=0, **loop,
 ):  # fmt: skip
     """Train an encoder with `sup_con` behind a projection head; arguments and result as of `simclr`.
 
     encoder  resnet, cnn or whitened of `refimpl.nn`, whose parameters `params` are
+    rule     adamw, muon or another optimizer of `refimpl.nn` with learning_rate and weight_decay
 
     For the paper's batches let `draw` return two views of each picture, with its label twice.
     """
@@ -64,13 +65,13 @@ def supervised_contrastive(
             run["params"], run["head"], run["state"], x, labels, temperature=temperature, encoder=encoder
         )
         rate = cosine_rate(share, learning_rate, warmup)
-        run = update(run, {"params": dparams, "head": dhead}, adamw, learning_rate=rate, weight_decay=weight_decay)
+        run = update(run, {"params": dparams, "head": dhead}, rule, learning_rate=rate, weight_decay=weight_decay)
         return {**run, "state": state}, loss
 
     first = {"params": params, "state": state, "head": head}
     about = {
         "method": "supervised_contrastive", "temperature": temperature, "learning_rate": learning_rate,
-        "weight_decay": weight_decay, "warmup": warmup, "encoder": encoder, **(about or {}),
+        "weight_decay": weight_decay, "warmup": warmup, "encoder": encoder, "rule": rule, **(about or {}),
     }  # fmt: skip
     return trained(train(first, step, seed=seed, steps=steps, minutes=minutes, about=about, **loop))
 

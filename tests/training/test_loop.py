@@ -21,6 +21,9 @@ METHODS = {
     "simclr by muon": lambda **loop: simclr(draw_pairs, *encoder(), **{"rule": muon, **loop}),
     "moco by muon": lambda **loop: moco(draw_pairs, *encoder(), **{"rule": muon, "queue": 64, "groups": 2, **loop}),
     "supervised_contrastive": lambda **loop: supervised_contrastive(draw_labelled, *encoder(), **loop),
+    "supervised_contrastive by muon": lambda **loop: supervised_contrastive(
+        draw_labelled, *encoder(), **{"rule": muon, **loop}
+    ),
     "triplet": lambda **loop: triplet(draw_labelled, *encoder(), **loop),
     "classification": lambda **loop: classification(draw_labelled, *encoder(), classes=CLASSES, **loop),
     "airbench": lambda **loop: airbench(
@@ -38,7 +41,8 @@ CHANGES = {
     "moco": {**BY_COSINE, "temperature": 0.3, "momentum": 0.3, "groups": 1, "rule": muon, "encoder": cnn},
     "simclr by muon": {"rule": adamw},
     "moco by muon": {"rule": adamw},
-    "supervised_contrastive": {**BY_COSINE, "temperature": 0.3, "encoder": cnn},
+    "supervised_contrastive": {**BY_COSINE, "temperature": 0.3, "rule": muon, "encoder": cnn},
+    "supervised_contrastive by muon": {"rule": adamw},
     "triplet": {**BY_COSINE, "margin": 0.3},
     "classification": {**SETTINGS, "momentum": 0.3, "label_smoothing": 0.3, "rise": 0.3, "average": 0.3},
     "airbench": {**SETTINGS, "momentum": 0.3, "label_smoothing": 0.3, "rise": 0.3},
@@ -66,7 +70,7 @@ def walk(run, rng, share):
 WALKER = {"walker": {"position": np.zeros(())}}
 
 
-@pytest.mark.parametrize("method", ["simclr", "moco"])
+@pytest.mark.parametrize("method", ["simclr", "moco", "supervised_contrastive"])
 def test_the_rule_is_what_updates_encoder_and_head(method):
     by_adamw, by_muon = (METHODS[name](steps=1, seed=3) for name in (method, f"{method} by muon"))
     for section in ("params", "head"):
