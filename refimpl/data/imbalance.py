@@ -56,6 +56,7 @@ def balanced_rows(labels, n, seed, *, class_chances=None):
     if chances.shape != names.shape or not np.isfinite(chances).all() or (chances < 0).any() or not chances.any():
         raise ValueError(f"class_chances: expected {len(names)} values >= 0, not all 0, got {class_chances!r}")
     rng = np.random.default_rng(seed)
+    chances = chances / chances.max()
     chosen = rng.choice(len(names), n, p=chances / chances.sum())
     first = np.cumsum(sizes) - sizes
     return np.argsort(labels, kind="stable")[first[chosen] + rng.integers(0, sizes[chosen])]

@@ -13,7 +13,8 @@ model trained on it learns the old ranking. Dividing each click by its e (invers
 
     log = simulate_searches(query_image, shown, attraction, examination, tags=..., n_users=...)
     raw = click_rates(log)                                    biased to the top
-    fair = debiased_click_rates(log, examination)             or estimate_examination(log), where it is not known
+    fair = debiased_click_rates(log, examination)             where it is not known, np.maximum(
+                                                              estimate_examination(log), 0.1)
     pairs = top_click_pairs(fair, per_query=1)                (m, 2), as of `pairs`
 
 Source: Joachims, Swaminathan and Schnabel, "Unbiased learning-to-rank with biased feedback", WSDM 2017.
@@ -154,21 +155,23 @@ class PairTable(NamedTuple):
 def impressions(log):
     """The `Impressions` of a log, in its order; an impression is clicked or not, however often.
 
-    Raises ValueError if an image was shown twice on one page, or clicked on a page that did not show it; for positions
-    and types of interactions that there are not, and a log without any.
+    Raises ValueError if an image was shown twice on one page, or clicked on a page that did not show it, or showed it
+    at another position; for images, positions and types of interactions that there are not, and a log without any.
     """
-    interactions, searches = check_log(log.interactions), log.searches
-    page = check_rows(interactions.query, "log.interactions.query", len(searches.image))
+    interactions = check_log(log.interactions)
+    asked = check_rows(log.searches.image, "log.searches.image", len(log.images.tag))
+    page = check_rows(interactions.query, "log.interactions.query", len(asked))
     image = check_rows(interactions.image, "log.interactions.image", len(log.images.tag))
     kind, position = interactions.type, interactions.position
     cell = page * len(log.images.tag) + image
     seen, clicks = kind == IMPRESSION, kind == CLICK
     if len(np.unique(cell[seen])) < seen.sum():
         raise ValueError("log: expected one impression of an image on a page, got several")
-    if not np.isin(cell[clicks], cell[seen]).all():
-        raise ValueError("log: expected clicks on what was shown, got one on what was not")
+    place = np.stack([cell, position], axis=1)
+    if len(np.unique(place[seen | clicks], axis=0)) > seen.sum():
+        raise ValueError("log: expected clicks on what was shown, where it was shown, got one on what was not")
     clicked = np.isin(cell[seen], cell[clicks])
-    return Impressions(searches.image[page[seen]], image[seen], position[seen], clicked)
+    return Impressions(asked[page[seen]], image[seen], position[seen], clicked)
 
 
 def click_rates(log):
@@ -182,8 +185,9 @@ def debiased_click_rates(log, examination):
     """`PairTable` with rate = 1 / impressions * sum over clicks of 1 / e(position): an unbiased estimate of a.
 
     examination  (k,) > 0 at every position that was shown; known from an experiment that shuffles, or from
-                 `estimate_examination`. A rate may exceed 1. Its variance grows as 1 / e: with few impressions at the
-                 bottom, `np.maximum(examination, 0.1)` trades a bias there for less of it.
+                 `estimate_examination`, which is 0 at positions without a click. A rate may exceed 1. Its variance
+                 grows as 1 / e: with few impressions at the bottom, `np.maximum(examination, 0.1)` trades a bias there
+                 for less of it.
     """
     shown = impressions(log)
     table, pair = _pair_table(shown)
@@ -191,14 +195,25 @@ def debiased_click_rates(log, examination):
 
 
 def estimate_examination(log):
-    """(k,): how often each position is looked at, relative to the first, from the log alone.
+    """(k,): how often each position is looked at, relative to the first, from the log alone; 0 where nothing was
+    clicked.
 
     Maximum likelihood of the position-based model (`metrics.position_bias`). Pairs must have been shown at several
-    positions, as rankings that change or are shuffled a little provide; else e and a cannot be told apart.
-    Raises ValueError if nothing was clicked at the first position.
+    positions, as rankings that change or are shuffled a little provide; else e and a cannot be told apart: with
+    e(position) c for all pairs that were only shown there, and a / c for these, every chance of a click is the same.
+    Raises ValueError if nothing was clicked at the first position, or if a position with clicks has no pair in common
+    with it, nor with others that have.
     """
     shown = impressions(log)
-    return position_bias(_pair_table(shown)[1], shown.position, shown.clicked).examination
+    pair = _pair_table(shown)[1]
+    examination = position_bias(pair, shown.position, shown.clicked).examination
+    alone = np.flatnonzero((examination > 0) & ~_reached_from_the_top(pair, shown.position, shown.clicked))
+    if len(alone):
+        raise ValueError(
+            f"log: expected pairs that were shown at several positions, got none that ties position {alone[0]} to "
+            "position 0, so that attraction and examination cannot be told apart"
+        )
+    return examination
 
 
 def top_click_pairs(table, per_query, *, least_rate=0.0, least_impressions=1):
@@ -237,6 +252,22 @@ def _usable(table, least_rate, least_impressions):
     least_impressions = check_integer(least_impressions, "least_impressions", minimum=1)
     enough = (table.rate >= least_rate) & (table.impressions >= least_impressions)
     return np.flatnonzero(enough & (table.clicks > 0) & (table.query_image != table.image))
+
+
+def _reached_from_the_top(pair, position, clicked):
+    """(k,) bool: which positions are tied to position 0 by pairs shown at both, or by a chain of such.
+
+    A pair that was never clicked ties nothing: its attraction is 0, whatever e is.
+    """
+    of_use = (np.bincount(pair, clicked) > 0)[pair]
+    reached = np.arange(position.max() + 1) == 0
+    while True:
+        pairs = np.unique(pair[of_use & reached[position]])
+        further = reached.copy()
+        further[position[of_use & np.isin(pair, pairs)]] = True
+        if (further == reached).all():
+            return reached
+        reached = further
 
 
 def _pair_table(shown):

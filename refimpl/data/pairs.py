@@ -10,7 +10,8 @@
 
 Pairs are (m, 2) int64, negatives (m, count) int64: row numbers of one collection, so that the same pictures are stored
 once. `groups` (n,) says what counts as similar: labels, or the item in the picture. A negative is never of the query's
-group; with `np.arange(n)` for groups only the query itself is excluded, and in-batch its positive.
+group, nor the query's own positive, where `positives` says which that is: pairs mined from clicks may cross groups, or
+have none (`np.arange(n)`, with which only the query itself is left out).
 """
 
 from typing import NamedTuple
@@ -18,8 +19,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ..images import simclr_views
+from ..images.preprocess import channel_values
 from ..validation import check_array, check_integer, check_number
-from .rows import check_groups, check_pairs, check_rows
+from .rows import as_int64, check_groups, check_pairs, check_rows
 
 # ---- Positives ------------------------------------------------------------------------------------------------------
 
@@ -49,15 +51,15 @@ def majority_vote(votes):
 
     votes  (n, annotators) integers >= 0. Ties go to the smaller label.
     """
-    votes = check_array(votes, "votes", ndim=2, min_rows=1)
-    if votes.dtype.kind not in "iu" or votes.shape[1] == 0 or votes.min() < 0:
+    votes = as_int64(check_array(votes, "votes", ndim=2, min_rows=1), "votes")
+    if votes.shape[1] == 0 or votes.min() < 0:
         raise ValueError(f"votes: expected integers >= 0 of one or more annotators, got {votes.dtype} {votes.shape}")
     names, index = np.unique(votes, return_inverse=True)
     n, annotators = votes.shape
     cell = np.arange(n)[:, None] * len(names) + index.reshape(votes.shape)
     counts = np.bincount(cell.ravel(), minlength=n * len(names)).reshape(n, len(names))
     best = counts.argmax(axis=1)
-    return names[best].astype(np.int64), counts[np.arange(n), best] / annotators
+    return names[best], counts[np.arange(n), best] / annotators
 
 
 def noisy_labels(labels, share, seed):
@@ -87,8 +89,7 @@ def view_pairs(images, seed, *, size=None, mean=0.0, std=1.0, **views):
     Returns two arrays (n, size, size, 3) float32.
     """
     rng = np.random.default_rng(seed)
-    mean = check_array(mean, "mean", ndim=(0, 1), finite=True).astype(np.float32)
-    std = check_array(std, "std", ndim=(0, 1), finite=True).astype(np.float32)
+    mean, std = channel_values(mean, "mean").astype(np.float32), channel_values(std, "std").astype(np.float32)
     if (std <= 0).any():
         raise ValueError(f"std: expected values above 0, got {std}")
     pair = []
@@ -103,18 +104,24 @@ def view_pairs(images, seed, *, size=None, mean=0.0, std=1.0, **views):
 # ---- Negatives ------------------------------------------------------------------------------------------------------
 
 
-def random_negatives(groups, queries, count, seed):
+def random_negatives(groups, queries, count, seed, *, positives=None):
     """(m, count): for each query, `count` different rows of other groups, drawn uniformly; in no particular order.
 
-    groups   (n,) integers
-    queries  (m,) row numbers
-    Raises ValueError if some query has fewer than `count` rows of other groups.
+    groups     (n,) integers
+    queries    (m,) row numbers
+    positives  (m,) row numbers: of each query one row, of any group, that is none of its negatives
+    Raises ValueError if some query has fewer than `count` such rows.
     Cost: O(n log n + m count^2) time.
     """
     groups = check_groups(groups, "groups")
     queries = check_rows(queries, "queries", len(groups))
     members = np.argsort(groups, kind="stable")
-    return members[_draw_outside(len(groups), [_block(groups[members], groups[queries])], count, seed)]
+    blocks = [_block(groups[members], groups[queries])]
+    if positives is not None:
+        positives = check_rows(positives, "positives", len(groups), shape=(len(queries),))
+        place = np.argsort(members)[positives]
+        blocks.append((place, (groups[positives] != groups[queries]).astype(np.int64)))  # 0: it lies in the first block
+    return members[_draw_outside(len(groups), blocks, count, seed)]
 
 
 def in_batch_negatives(groups, pairs, count, seed):
@@ -141,7 +148,7 @@ def in_batch_negatives(groups, pairs, count, seed):
     return positive[members[_draw_outside(len(pairs), [(first, size), (own_first, own_size)], count, seed)]]
 
 
-def hard_negatives(groups, queries, neighbours, count, *, skip=0):
+def hard_negatives(groups, queries, neighbours, count, *, skip=0, positives=None):
     """(m, count): for each query its nearest neighbours of other groups, the hardest first.
 
     groups      (n,) integers
@@ -150,6 +157,7 @@ def hard_negatives(groups, queries, neighbours, count, *, skip=0):
                 index of `refimpl.ann`, searched with the present encoder's embeddings
     skip        leave out that many of the nearest of other groups: where labels are noisy, those are often
                 positives that nobody has marked
+    positives   (m,) row numbers: of each query one row, of any group, that is none of its negatives
     Raises ValueError if some query has fewer than skip + count neighbours of other groups: search for more.
     """
     groups = check_groups(groups, "groups")
@@ -158,6 +166,8 @@ def hard_negatives(groups, queries, neighbours, count, *, skip=0):
     count = check_integer(count, "count", minimum=1)
     skip = check_integer(skip, "skip", minimum=0)
     other = (neighbours >= 0) & (groups[neighbours] != groups[queries][:, None])
+    if positives is not None:
+        other &= neighbours != check_rows(positives, "positives", len(groups), shape=(len(queries),))[:, None]
     found = other.sum(axis=1)
     if len(found) and found.min() < skip + count:
         at = int(found.argmin())
@@ -184,12 +194,15 @@ def candidate_rows(pairs, negatives, seed):
     """`CandidateRows` of pairs and their negatives, each row of candidates in a random order.
 
     pairs      (m, 2) rows (query, positive)
-    negatives  (m, count) rows
+    negatives  (m, count) rows, not the pair's own positive: ValueError, since it would be right and wrong at once
     For `losses.candidate_cross_entropy(z[rows.query], z[rows.candidates], rows.position)`. The loss does not care for
     the order; a model that saw the candidates as a sequence would learn that the first is right.
     """
     pairs = check_pairs(pairs, np.inf)
     negatives = check_rows(negatives, "negatives", np.inf, shape=(len(pairs), None))
+    twice = np.flatnonzero((negatives == pairs[:, 1:]).any(axis=1))
+    if len(twice):
+        raise ValueError(f"negatives: expected others than the pair's positive, got it in row {twice[0]}")
     candidates = np.concatenate([pairs[:, 1:], negatives], axis=1)
     order = np.tile(np.arange(candidates.shape[1]), (len(pairs), 1))
     order = np.random.default_rng(seed).permuted(order, axis=1)

@@ -6,11 +6,17 @@ from ..validation import check_array
 
 
 def check_groups(groups, name, *, min_rows=1):
-    """`groups` (labels, items, owners ...) as (n,) int64: one integer a row, any values."""
-    groups = check_array(groups, name, ndim=1, min_rows=min_rows)
-    if groups.dtype.kind not in "iu":
-        raise ValueError(f"{name}: expected integers, got dtype {groups.dtype}")
-    return groups.astype(np.int64)
+    """`groups` (labels, items, owners ...) as (n,) int64: one integer a row, any values that int64 has."""
+    return as_int64(check_array(groups, name, ndim=1, min_rows=min_rows), name)
+
+
+def as_int64(values, name):
+    """An array of integers as int64; ValueError for other dtypes, and where a uint64 would change its value."""
+    if values.dtype.kind not in "iu":
+        raise ValueError(f"{name}: expected integers, got dtype {values.dtype}")
+    if values.dtype == np.uint64 and values.size and values.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"{name}: expected integers below 2^63, got {values.max()}; view them as int64")
+    return values.astype(np.int64)
 
 
 def rows_by_group(groups):

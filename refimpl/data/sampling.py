@@ -36,25 +36,30 @@ def stratified_sample(labels, k, seed):
 
     labels  (n,) integers
     k       0 <= k <= n
-    Each class gets the whole part of its share; the rows that are left go to the largest remainders, ties among them in
-    random order. So every class is within one row of its share, and a row's chance is k / n up to that rounding.
+    Every class is within one row of its share, and every row's chance is k / n, so that the sample's means are
+    unbiased: each class gets the whole part of its share, and one of the rows that are left with the rest as its
+    chance. (Where the largest rests get them, classes with small ones have less than their share in every sample.)
     """
     labels = check_groups(labels, "labels", min_rows=0)
     n, k = _check_sizes(len(labels), k)
     rng = np.random.default_rng(seed)
     members = rows_by_group(labels)
-    quota = _largest_remainders(np.array([len(m) for m in members], np.int64), k, rng)
+    quota = _rounded_shares(np.array([len(m) for m in members], np.int64), k, rng)
     drawn = [rng.choice(m, q, replace=False) for m, q in zip(members, quota)]
     return np.sort(np.concatenate([np.empty(0, np.int64), *drawn]))
 
 
-def _largest_remainders(sizes, k, rng):
-    """Whole numbers near k sizes / sum(sizes) that add up to k, none above its size."""
+def _rounded_shares(sizes, k, rng):
+    """Whole numbers that add up to k, each k sizes / sum(sizes) rounded up or down, and that on average.
+
+    Systematic sampling: the rests lie end to end in a random order, behind a random start; a class whose rest holds a
+    multiple of n gets a row more. Source: Cochran, "Sampling techniques", 1977, chapter 8.
+    """
     n = max(int(sizes.sum()), 1)
-    quota, remainder = np.divmod(sizes * k, n)
-    left = k - quota.sum()
-    order = np.lexsort((rng.random(len(sizes)), -remainder))
-    quota[order[:left]] += 1
+    quota, rest = np.divmod(sizes * k, n)
+    order = rng.permutation(len(sizes))
+    ends = rng.integers(n) + np.cumsum(rest[order])
+    quota[order] += np.diff(ends // n, prepend=0)
     return quota
 
 
@@ -177,6 +182,7 @@ def self_normalised_mean(values, weights):
     Arguments as of `importance_mean`. Source: Owen, "Monte Carlo theory, methods and examples", section 9.2.
     """
     values, weights = _check_draws(values, weights)
+    weights = weights / weights.max()
     mean = np.sum(weights * values) / weights.sum()
     return Estimate(float(mean), _standard_error(weights * (values - mean) / weights.mean()), _effective_size(weights))
 

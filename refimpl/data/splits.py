@@ -32,7 +32,7 @@ def split_rows(n, fraction, seed):
 def split_by_class(labels, fraction, seed):
     """(rest, held_out), the second with `fraction` of every class.
 
-    labels     (n,) integers
+    labels     (n,) integers, at least one of them twice
     fraction   0 < fraction < 1; a class of m gives round(fraction * m), but at least 1 and at most m - 1; a class of
                one picture stays whole in the rest
     """
@@ -44,6 +44,8 @@ def split_by_class(labels, fraction, seed):
         rows = rng.permutation(members)
         if len(rows) > 1:
             held_out += rows[: _share(len(rows), fraction)].tolist()
+    if not held_out:
+        raise ValueError("labels: expected at least two rows with one label, every label occurs once")
     return _sides(held_out, len(labels))
 
 

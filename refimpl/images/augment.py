@@ -2,7 +2,8 @@
 
 Each view is made by the same steps, each with parameters of its own:
 
-    1  random resized crop   a box of 8-100% of the area and aspect ratio 3/4-4/3, resized to the view
+    1  random resized crop   a box of 8-100% of the area and aspect ratio 3/4-4/3, without what sticks out of the
+                             picture, resized to the view
     2  rotation              about the centre of the box
     3  horizontal flip
     4  colour jitter         brightness, contrast, saturation and hue, in random order
@@ -37,6 +38,7 @@ ZERO, HALF, ONE, FOUR, SIX = (np.float32(v) for v in (0, 0.5, 1, 4, 6))
 
 # So many times the picture a box may be high and wide, and the view a blur's sigma: more is no picture, only time.
 MOST_TIMES = 4
+SUMMED = 4096  # so many luminances are added up in float32; in a million of them the last ones would be rounded off
 
 
 class Views(NamedTuple):
@@ -74,7 +76,9 @@ def simclr_views(
     seed              an integer or a numpy.random.Generator
     size              side of the views in pixels; None keeps the height of the pictures
     crop_area         range of the part of the area that the box covers
-    crop_ratio        range of the width of the box over its height
+    crop_ratio        range of the width of the box over its height. A box that is higher or wider than the picture is
+                      cut to it: its area is then below what was drawn, and in a picture that is not square its ratio
+                      may be another (torchvision draws again instead)
     rotation          degrees; angles are uniform in [-rotation, rotation]
     jitter_strength   s: factors of brightness, contrast and saturation are uniform in [1 - 0.8 s, 1 + 0.8 s], the turn
                       of hue in [-0.2 s, 0.2 s] circles
@@ -83,7 +87,7 @@ def simclr_views(
 
     Returns (n, size, size, 3) float32 in [0, 1].
     """
-    check_array(images, "images", shape=(None, None, None, 3), dtypes=(np.uint8,), min_rows=1)
+    images = _check_images(images)
     n, height, width, _ = images.shape
     views = draw_views(
         n,
@@ -180,9 +184,7 @@ def apply_views(images, views, size):
     Costs O(size^2) a picture, times ceil(box / size)^2 where the view is coarser than the source, in parallel.
     """
     size = check_integer(size, "size", minimum=1)
-    check_array(images, "images", shape=(None, None, None, 3), dtypes=(np.uint8,), min_rows=1)
-    if images.shape[1] == 0 or images.shape[2] == 0:
-        raise ValueError(f"images: expected at least one pixel, got shape {images.shape}")
+    images = _check_images(images)
     n = len(images)
     columns = {"box": (4,), "angle": (), "flip": (), "jitter": (4,), "order": (4,), "grey": (), "sigma": ()}
     kinds = {"flip": np.bool_, "order": np.int64, "grey": np.bool_}
@@ -302,10 +304,13 @@ def adjust_brightness(picture, factor):
 def adjust_contrast(picture, factor):
     """c' = clip(f c + (1 - f) m), m the mean luminance of the picture."""
     red, green, blue = picture
-    total = ZERO
-    for p in range(len(red)):
-        total += RED * red[p] + GREEN * green[p] + BLUE * blue[p]
-    rest = (ONE - factor) * total / np.float32(len(red))
+    total = 0.0
+    for first in range(0, len(red), SUMMED):
+        part = ZERO
+        for p in range(first, min(first + SUMMED, len(red))):
+            part += RED * red[p] + GREEN * green[p] + BLUE * blue[p]
+        total += part
+    rest = (ONE - factor) * np.float32(total) / np.float32(len(red))
     for channel in range(3):
         plane = picture[channel]
         for p in range(len(plane)):
@@ -378,6 +383,13 @@ def blur(picture, sigma, size):
                 for t in range(1, radius + 1):
                     value += kernel[t] * (rows[max(i - t, 0), j] + rows[min(i + t, size - 1), j])
                 plane[i, j] = min(value, ONE)
+
+
+def _check_images(images):
+    images = check_array(images, "images", shape=(None, None, None, 3), dtypes=(np.uint8,), min_rows=1)
+    if images.shape[1] == 0 or images.shape[2] == 0:
+        raise ValueError(f"images: expected at least one pixel, got shape {images.shape}")
+    return images
 
 
 def _check_range(value, name, *, minimum=None, maximum=None, above=None):

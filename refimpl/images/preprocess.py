@@ -58,7 +58,7 @@ def preprocess(images, size, mean, std, *, mode="stretch"):
     """
     size = check_integer(size, "size", minimum=1)
     check_choice(mode, "mode", MODES)
-    mean, std = _channel_values(mean, "mean"), _channel_values(std, "std")
+    mean, std = channel_values(mean, "mean"), channel_values(std, "std")
     if (std <= 0).any():
         raise ValueError(f"std: expected numbers > 0, got {std.tolist()}")
     if isinstance(images, np.ndarray):
@@ -98,8 +98,11 @@ def channel_statistics(images):
     return mean, np.sqrt(variance)
 
 
-def _channel_values(value, name):
+def channel_values(value, name):
+    """(3,) float64 of one number or three, finite as float32 too."""
     value = check_array(value, name, ndim=(0, 1), finite=True).astype(np.float64)
     if value.shape not in ((), (1,), (3,)):
         raise ValueError(f"{name}: expected one number or three, got shape {value.shape}")
+    with np.errstate(over="ignore"):
+        check_array(value.astype(np.float32), name, finite=True)
     return np.broadcast_to(value, (3,))

@@ -234,7 +234,7 @@ def _periods(start, end, period, name):
 class PositionBias(NamedTuple):
     """A position-based click model: P(click) = examination[position] * attraction[item]."""
 
-    examination: np.ndarray  # (k,), relative to position 0, which is 1; 0 where nothing was shown
+    examination: np.ndarray  # (k,), relative to position 0, which is 1; 0 where nothing was shown or clicked
     attraction: np.ndarray  # (m,)
 
 
@@ -342,8 +342,12 @@ def corrected_click_through_rate(item, position, clicked, examination):
     clicked = check_array(clicked, "clicked", shape=item.shape, dtypes=(bool,))
     position = check_array(position, "position", shape=item.shape)
     examination = check_array(examination, "examination", ndim=1, finite=True, min_rows=int(position.max()) + 1)
-    if (examination[position] <= 0).any():
-        raise ValueError("examination: expected values above 0 at every position that was shown, got others")
+    unseen = position[examination[position] <= 0]
+    if len(unseen):
+        raise ValueError(
+            f"examination: expected values above 0 at every position that was shown, got {examination[unseen[0]]:g} "
+            f"at {unseen[0]}; np.maximum(examination, 0.1), say, is a floor"
+        )
     with np.errstate(invalid="ignore"):
         return np.bincount(item, clicked / examination[position]) / np.bincount(item)
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from refimpl import data, metrics
 
@@ -31,9 +32,12 @@ def test_the_tables_fit_together(seed):
     np.testing.assert_array_equal(events.user, log.searches.user[events.query])
     clicks = ~seen
     np.testing.assert_array_equal(events.image[clicks], shown[events.query[clicks], events.position[clicks]])
-    assert (events.time[clicks] > log.searches.time[events.query[clicks]]).all()
+    pause = 2.0 * (1 + events.position[clicks])
+    np.testing.assert_allclose(events.time[clicks] - log.searches.time[events.query[clicks]], pause, atol=1e-9)
+    np.testing.assert_array_equal(events.time[seen], log.searches.time[events.query[seen]])
     assert (np.diff(log.searches.time) > 0).all()
-    assert log.images.owner.max() < 7 and len(log.users.age) == 7 and (log.images.uploaded <= 0).all()
+    assert log.searches.user.max() < 7 and log.images.owner.max() < 7 and len(log.users.age) == 7
+    assert (log.images.uploaded <= 0).all()
     np.testing.assert_array_equal(log.images.tag, TAGS)
     metrics.click_through_rate(events)  # the online measures take it
     again, _, _ = searches(seed)
@@ -109,6 +113,66 @@ def test_examination_is_found_where_one_page_in_ten_has_two_neighbours_exchanged
     shown[page, place], shown[page, place + 1] = shown[page, place + 1], shown[page, place]
     log = data.simulate_searches(np.full(q, 7), shown, attraction[shown], truth, tags=np.zeros(8, np.int64), seed=4)
     np.testing.assert_allclose(data.estimate_examination(log), truth, atol=0.05)
+
+
+@given(seeds, st.integers(2, 6))
+@settings(max_examples=20)
+def test_examination_of_a_fixed_ranking_is_refused(seed, k):
+    """Each image always at its position: any examination explains the clicks. One swap of pages ties them together."""
+    q = 300
+    shown = np.tile(np.arange(1, k + 1), (q, 1))
+    chances = np.full((q, k), 0.8), np.full(k, 0.9)
+    log = data.simulate_searches(np.zeros(q, int), shown, *chances, tags=np.arange(k + 1), seed=seed)
+    with pytest.raises(ValueError, match="none that ties position 1 to position 0"):
+        data.estimate_examination(log)
+    at = np.random.default_rng(seed).integers(k)  # this image and the next, and so on round, in half of the pages
+    turned = shown.copy()
+    turned[: q // 2] = np.roll(shown, 1, axis=1)[: q // 2]
+    log = data.simulate_searches(np.zeros(q, int), turned, *chances, tags=np.arange(k + 1), seed=seed)
+    assert data.estimate_examination(log)[0] == 1
+    turned[: q // 2] = shown[: q // 2]
+    turned[: q // 2, [0, at]] = shown[: q // 2, [at, 0]]  # ties one position to the top, the others to nothing
+    log = data.simulate_searches(np.zeros(q, int), turned, *chances, tags=np.arange(k + 1), seed=seed)
+    if k > 2 or at == 0:
+        with pytest.raises(ValueError, match=f"none that ties position {2 if at == 1 else 1} to position 0"):
+            data.estimate_examination(log)
+
+
+def log_of(pages, clicks):
+    """Of pages for image 0: (images of a page, in their order) and (page, position) of the clicks."""
+    rows = [
+        (page, image, at, metrics.IMPRESSION) for page, images in enumerate(pages) for at, image in enumerate(images)
+    ]
+    rows += [(page, pages[page][at], at, metrics.CLICK) for page, at in clicks]
+    page, image, at, kind = np.array(rows).T
+    zeros = np.zeros(len(pages), int)
+    return data.SearchLog(
+        data.ImageTable(np.zeros(9, int), np.zeros(9), np.zeros(9, int)),
+        data.UserTable(np.array([30]), np.array([0])),
+        data.SearchTable(zeros, zeros, np.arange(len(pages), dtype=float)),
+        metrics.InteractionLog(page * 0, page, image, at, kind, page.astype(float)),
+    )
+
+
+def test_a_position_without_clicks_needs_a_floor():
+    log = log_of([[1, 2], [2, 1]], [(0, 0), (1, 0)])
+    examination = data.estimate_examination(log)
+    np.testing.assert_allclose(examination, [1, 0])
+    with pytest.raises(ValueError, match="examination: expected values above 0 .* got 0 at 1; np.maximum"):
+        data.debiased_click_rates(log, examination)
+    np.testing.assert_allclose(data.debiased_click_rates(log, np.maximum(examination, 0.1)).rate, [0.5, 0.5])
+
+
+def test_the_gap_between_pages_is_exponential():
+    q = 20_000
+    log = data.simulate_searches(
+        np.zeros(q, int), np.ones((q, 1), int), np.ones((q, 1)), [1.0], tags=[0, 1], start=1e6, gap=7.0, pause=3.0
+    )
+    time = log.searches.time
+    assert time[0] > 1e6
+    assert stats.kstest(np.diff(time, prepend=1e6) / 7, "expon").pvalue > 1e-5
+    clicks = log.interactions.type == metrics.CLICK
+    np.testing.assert_allclose(log.interactions.time[clicks] - time, 3, atol=1e-6)
 
 
 def test_mined_pairs_are_better_when_debiased():
@@ -190,6 +254,12 @@ def changed(**columns):
 
 
 LOG = changed()
+
+
+def asked(image):
+    return LOG._replace(searches=LOG.searches._replace(image=image))
+
+
 FIRST_CLICK = int(np.argmax(LOG.interactions.type == metrics.CLICK))
 
 
@@ -223,7 +293,14 @@ def replaced(values, at, value):
         (lambda: data.debiased_click_rates(LOG, [1.0, 1, 1, 1]), "examination: expected at least 5"),
         (lambda: data.debiased_click_rates(LOG, [1.0, 1, 1, 1, 0]), "examination: expected values above 0"),
         (lambda: data.impressions(changed(query=replaced(LOG.interactions.query, 0, 4))), "log.interactions.query"),
+        (lambda: data.impressions(asked(LOG.searches.image + 20)), r"log.searches.image: expected rows in \[0, 20\)"),
+        (lambda: data.impressions(asked(LOG.searches.image - 20)), "log.searches.image: expected rows"),
+        (lambda: data.impressions(asked(LOG.searches.image + 0.5)), "log.searches.image: expected integers"),
         (lambda: data.impressions(changed(image=LOG.interactions.image * 0)), "log: expected one impression"),
+        (
+            lambda: data.impressions(changed(position=LOG.interactions.position + (LOG.interactions.type == 1))),
+            "log: expected clicks on what was shown, where it was shown",
+        ),
         (
             lambda: data.click_rates(changed(type=replaced(LOG.interactions.type, LOG.interactions.type == 0, 2))),
             "log: expected clicks on what was shown",

@@ -102,10 +102,42 @@ def test_random_negatives(groups, seed, count):
     np.testing.assert_array_equal(negatives, data.random_negatives(groups, queries, count, seed))
 
 
-def test_every_set_of_negatives_is_as_likely():
-    groups = np.array([1, 0, 0, 3, 1, 2, 1])  # row 1 has five negatives: ten sets of three
-    found = data.random_negatives(groups, np.full(5000, 1), 3, 0)
-    sets = list(itertools.combinations([0, 3, 4, 5, 6], 3))
+@given(group_lists, seeds, st.integers(1, 4))
+def test_negatives_are_not_the_positive(groups, seed, count):
+    """Whether or not it is of the query's group; random and hard ones."""
+    rng = np.random.default_rng(seed)
+    n = len(groups)
+    queries, positives = rng.integers(0, n, (2, 7))
+    usable = [
+        [i for i in range(n) if groups[i] != groups[q] and i != p] for q, p in zip(queries.tolist(), positives.tolist())
+    ]
+    everything = np.tile(rng.permutation(n), (7, 1))
+
+    def hard():
+        return data.hard_negatives(groups, queries, everything, count, positives=positives)
+
+    def random():
+        return data.random_negatives(groups, queries, count, seed, positives=positives)
+
+    enough = min(map(len, usable))
+    if enough < count:
+        for draw, words in ((random, f"count: expected at most {enough}, "), (hard, f"neighbours: .*got {enough} for")):
+            with pytest.raises(ValueError, match=words):
+                draw()
+        return
+    for row, allowed in zip(random().tolist(), usable):
+        assert set(row) <= set(allowed) and len(set(row)) == count
+    for row, allowed in zip(hard().tolist(), usable):
+        assert row == [i for i in everything[0].tolist() if i in allowed][:count]
+    data.candidate_rows(np.stack([queries, positives], axis=1), random(), seed)
+
+
+@pytest.mark.parametrize("positive, others", [(None, [0, 3, 4, 5, 6]), (3, [0, 4, 5, 6]), (2, [0, 3, 4, 5, 6])])
+def test_every_set_of_negatives_is_as_likely(positive, others):
+    groups = np.array([1, 0, 0, 3, 1, 2, 1])  # row 1 has five negatives: ten sets of three, four without its positive
+    positives = None if positive is None else np.full(5000, positive)
+    found = data.random_negatives(groups, np.full(5000, 1), 3, 0, positives=positives)
+    sets = list(itertools.combinations(others, 3))
     counts = [np.sum((np.sort(found, axis=1) == s).all(axis=1)) for s in sets]
     assert sum(counts) == 5000 and stats.chisquare(counts).pvalue > 1e-5
 
@@ -163,7 +195,7 @@ def test_hard_negatives_are_the_nearest_of_another_group(groups, seed, count, sk
 @given(seeds, st.integers(0, 8), st.integers(0, 5))
 def test_candidate_rows(seed, m, count):
     rng = np.random.default_rng(seed)
-    pairs, negatives = rng.integers(0, 50, (m, 2)), rng.integers(0, 50, (m, count))
+    pairs, negatives = rng.integers(0, 50, (m, 2)), rng.integers(50, 99, (m, count))
     rows = data.candidate_rows(pairs, negatives, seed)
     np.testing.assert_array_equal(rows.query, pairs[:, 0])
     assert rows.candidates.shape == (m, count + 1) and rows.position.shape == (m,)
@@ -183,6 +215,7 @@ def test_every_position_is_as_likely():
 
 
 GROUPS = [0, 0, 1, 1]
+PICTURE = np.zeros((1, 4, 4, 3), np.uint8)
 
 
 @pytest.mark.parametrize(
@@ -203,6 +236,13 @@ GROUPS = [0, 0, 1, 1]
         (lambda: data.hard_negatives(GROUPS, [0], [[2], [3]], 1), "neighbours: expected shape"),
         (lambda: data.candidate_rows([[0, 1]], [[2], [3]], 0), r"negatives: expected shape \(1, any\)"),
         (lambda: data.candidate_rows([[0, -1]], [[2]], 0), "pairs: expected rows"),
+        (lambda: data.candidate_rows([[0, 1], [2, 3]], [[3], [3]], 0), "negatives: expected others .* in row 1"),
+        (lambda: data.random_negatives(GROUPS, [0], 1, 0, positives=[4]), r"positives: expected rows in \[0, 4\)"),
+        (lambda: data.hard_negatives(GROUPS, [0], [[2]], 1, positives=[1, 2]), "positives: expected shape"),
+        (lambda: data.majority_vote(np.array([[2**63]], np.uint64)), "votes: expected integers below 2"),
+        (lambda: data.view_pairs(PICTURE, 0, mean=1e39), "mean: expected finite"),
+        (lambda: data.view_pairs(PICTURE, 0, mean=[0.5, 0.5]), "mean: expected one number or three"),
+        (lambda: data.view_pairs(PICTURE, 0, std=1e-50), "std: expected values above 0"),
     ],
 )
 def test_bad_input_is_named(call, words):

@@ -47,10 +47,14 @@ def test_stratified_keeps_the_shares(labels, share, seed):
     np.testing.assert_array_equal(rows, data.stratified_sample(labels, k, seed))
 
 
-def test_largest_remainders_go_first():
+def test_shares_are_rounded_up_as_often_as_their_rest_says():
     labels = np.repeat([0, 1, 2], [50, 34, 16])  # shares of ten: 5, 3.4, 1.6
-    for seed in range(20):
-        assert np.bincount(labels[data.stratified_sample(labels, 10, seed)]).tolist() == [5, 3, 2]
+    tries, counts = 1500, []
+    for seed in range(tries):
+        counts.append(np.bincount(labels[data.stratified_sample(labels, 10, seed)]))
+    counts = np.array(counts)
+    assert (counts[:, 0] == 5).all() and set(counts[:, 1]) == {3, 4} and set(counts[:, 2]) == {1, 2}
+    assert within_binomial((counts[:, 1] == 4).sum(), tries, 0.4)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +62,8 @@ def test_largest_remainders_go_first():
     [
         (lambda seed: data.random_sample(12, 3, seed), 12),
         (lambda seed: data.stratified_sample(np.repeat([0, 1], 6), 4, seed), 12),
+        (lambda seed: data.stratified_sample(np.repeat([0, 1, 2], [5, 4, 3]), 5, seed), 12),
+        (lambda seed: data.stratified_sample([0, 0, 1], 1, seed), 3),
         (lambda seed: data.reservoir_sample(range(12), 3, seed), 12),
         (lambda seed: data.reservoir_sample_skipping(range(12), 3, seed), 12),
         (lambda seed: data.weighted_sample(np.full(12, 0.3), 3, seed), 12),
@@ -235,6 +241,17 @@ def test_balanced_rows_take_classes_and_their_rows_evenly():
     assert within_binomial(np.bincount(rows, minlength=62), 30_000, chances * np.repeat([0, 3 / 4, 9 / 4], [2, 10, 50]))
 
 
+@given(seeds, st.sampled_from([-1060, -1000, 1000, 1022]).map(lambda e: 2.0**e))
+def test_the_scale_of_weights_and_chances_is_free(seed, scale):
+    rng = np.random.default_rng(seed)
+    values, weights = rng.standard_normal(5), rng.integers(8, 16, 5) / 8  # no bit is lost at any of these scales
+    found, expected = data.self_normalised_mean(values, weights * scale), data.self_normalised_mean(values, weights)
+    np.testing.assert_array_equal(found, expected)
+    labels = np.repeat([0, 1], 20)
+    rows = [data.balanced_rows(labels, 50, seed, class_chances=np.array([1.0, 1.5]) * s) for s in (scale, 1.0)]
+    np.testing.assert_array_equal(*rows)
+
+
 @given(label_lists, st.integers(0, 50), seeds)
 def test_balanced_rows_are_rows(labels, n, seed):
     rows = data.balanced_rows(labels, n, seed)
@@ -292,6 +309,7 @@ def test_rows_by_group(labels, seed):
         (lambda: data.self_normalised_mean([], []), "values: expected at least 1 row"),
         (lambda: data.self_normalised_mean([1.0], [0.0]), "weights: expected at least one value above 0"),
         (lambda: data.oversample([0, 0, 1], 0, to=1), "to: expected an integer >= 2"),
+        (lambda: data.oversample(np.array([0, 2**63], np.uint64), 0), "labels: expected integers below 2"),
         (lambda: data.undersample([0, 0, 1], 0, to=0), "to: expected an integer >= 1"),
         (lambda: data.undersample([], 0), "labels: expected at least 1 row"),
         (lambda: data.balanced_rows([0, 1], 5, 0, class_chances=[1.0]), "class_chances: expected 2 values"),

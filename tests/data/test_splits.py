@@ -39,6 +39,10 @@ def test_split_rows(n, fraction, seed):
 
 @given(group_lists, fractions, seeds)
 def test_split_by_class(labels, fraction, seed):
+    if np.unique(labels, return_counts=True)[1].max() < 2:
+        with pytest.raises(ValueError, match="labels: expected at least two rows with one label"):
+            data.split_by_class(labels, fraction, seed)
+        return
     rest, held_out = data.split_by_class(labels, fraction, seed)
     assert_partition(rest, held_out, len(labels))
     for label in np.unique(labels):

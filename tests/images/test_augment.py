@@ -85,6 +85,13 @@ def test_brightness_contrast_saturation_against_their_formulas():
         np.testing.assert_allclose(apply_views(IMAGES, jitter(kind, factors), 16), np.clip(expected, 0, 1), atol=2e-6)
 
 
+def test_contrast_of_a_large_picture():
+    """One colour has no contrast: it stays, however many pixels are added up."""
+    large = np.full((1, 8, 8, 3), 200, np.uint8)
+    views = identity_views(1, 8, 8)._replace(jitter=np.array([[1, 0.2, 1, 0]], np.float32))
+    np.testing.assert_allclose(apply_views(large, views, 700), 200 / 255, rtol=1e-4)
+
+
 @settings(max_examples=20)
 @given(st.floats(-0.5, 0.5))
 def test_hue_turns_as_in_hsv(turn):
@@ -217,6 +224,25 @@ def test_views_are_drawn_by_their_law(low, high, ratio, rotation, strength, p, s
         assert np.abs(np.corrcoef(columns) - np.eye(len(columns))).max() < 7 / np.sqrt(columns.shape[1])
 
 
+@settings(max_examples=10)
+@given(st.sampled_from([(32, 32), (64, 128), (90, 30)]), st.integers(0, 2**32 - 1))
+def test_a_box_that_sticks_out_is_cut_to_the_picture(shape, seed):
+    """Heights, widths, areas and ratios at the defaults are those of boxes drawn here, by another generator."""
+    n, nothing = 5000, dict.fromkeys(["rotation", "jitter_strength", "grey_probability", "blur_probability"], 0)
+    views = draw_views(
+        n, *shape, seed, crop_area=(0.08, 1), crop_ratio=(3 / 4, 4 / 3), flip_probability=0.5, jitter_probability=0.8,
+        blur_sigma=(0.1, 2), **nothing,
+    )  # fmt: skip
+    rng = np.random.default_rng(seed + 2**32)
+    area, ratio = rng.uniform(0.08, 1, n) * shape[0] * shape[1], (4 / 3) ** rng.uniform(-1, 1, n)
+    expected = np.minimum((area / ratio) ** 0.5, shape[0]), np.minimum((area * ratio) ** 0.5, shape[1])
+    top, left, height, width = views.box.astype(np.float64).T
+    assert (top >= 0).all() and (top + height <= shape[0] + 1e-3).all()
+    assert (left >= 0).all() and (left + width <= shape[1] + 1e-3).all()
+    for of in (lambda h, w: h, lambda h, w: w, np.multiply, np.divide):
+        assert stats.ks_2samp(of(height, width), of(*expected)).pvalue > UNLIKELY
+
+
 @settings(max_examples=15)
 @given(seed=st.integers(0, 2**32 - 1), size=st.sampled_from([8, 13]), p=st.tuples(chances, chances, chances, chances))
 def test_a_view_is_what_was_drawn_applied(seed, size, p):
@@ -295,7 +321,14 @@ def test_parameters_at_their_limits():
         simclr_views(IMAGES, 0, blur_probability=1.0, blur_sigma=(1e3, 1e12))
 
 
+def test_a_list_of_pictures_is_as_good_as_an_array():
+    np.testing.assert_array_equal(simclr_views(list(IMAGES), 0), simclr_views(IMAGES, 0))
+
+
 def test_wrong_pictures_and_parameters():
+    for shape in ((1, 0, 4, 3), (1, 4, 0, 3), (0, 4, 4, 3)):
+        with pytest.raises(ValueError, match="^images"):
+            simclr_views(np.zeros(shape, np.uint8), 0)
     with pytest.raises(ValueError, match="^images"):
         simclr_views(UNIT, 0)
     with pytest.raises(ValueError, match="^views.box"):

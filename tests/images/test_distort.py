@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from refimpl.images import distort
 from refimpl.images.distort import _spline_basis
@@ -34,6 +35,26 @@ def test_each_distortion_changes_the_picture_and_not_beyond_its_range(what, valu
     found = distort(images, 1, **{**NONE, what: value})
     assert np.abs(found - images).max() > 0.1
     assert found.min() >= 0 and found.max() <= images.max() + 1e-5
+
+
+def test_elastic_is_twice_the_displacement_of_a_grid_point():
+    """A ramp says by its value where it was looked up; pixel 20 of 41 is on the grid of 5."""
+    ramp = np.tile(np.arange(41, dtype=np.float32) / 41, (41, 1))
+    for images in (ramp, ramp.T):
+        found = distort(np.tile(images, (3000, 1, 1)), 0, **{**NONE, "elastic": 0.02})[:, 20, 20]
+        np.testing.assert_allclose(found.mean(), 20 / 41, atol=5 * 0.01 / 3000**0.5)
+        np.testing.assert_allclose(found.std(), 0.01, rtol=5 / 6000**0.5)
+
+
+def test_scale_is_uniform_in_the_logarithm_of_each_side():
+    places = np.arange(61) - 30
+    spot = np.exp(-(places[:, None] ** 2 + places**2) / 32).astype(np.float32)  # standard deviation 4
+    found = distort(np.tile(spot, (1000, 1, 1)), 0, **{**NONE, "scale": 0.5}).astype(float)
+    total = found.sum(axis=(1, 2))
+    logs = np.array([np.log(found.sum(axis=axis) @ places**2 / total / 16) / 2 for axis in (1, 2)])
+    assert np.abs(logs).max() < np.log(1.5) + 0.01 and abs(np.corrcoef(logs)[0, 1]) < 0.15
+    for log in logs:
+        assert stats.kstest(log, "uniform", (-np.log(1.5), 2 * np.log(1.5))).pvalue > 1e-5
 
 
 def test_shift_moves_the_ink_by_its_amount():
