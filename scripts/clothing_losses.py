@@ -6,8 +6,8 @@
 The same network, start, augmentation, optimizer, schedule and number of pictures for each; only what is done with
 the embeddings of a batch differs. With labels a batch is CLASSES classes with the same number of pictures each; without
 labels it is half as many pictures, each seen twice. Where its paper puts a projection head or a classifier behind the
-embedding, so does this. A training is minutes long and no loss has been tuned, so that differences of a few hundredths
-say little; each stands with its spread over seeds.
+embedding, so does this. A training takes less than a minute and no loss has been tuned, so that differences of a few
+hundredths say little; each stands with its spread over seeds.
 
 Left out: distillation, which needs a teacher, and the book's own form, which is InfoNCE with its positive shuffled.
 """

@@ -14,7 +14,7 @@ The baseline is the modified Hausdorff distance of the data set's own demo. Choo
 runs are the test. It judges on the three alphabets of the other set that are not in this one; two, Greek and Latin, are
 in both, with the same drawings.
 
-Cost: 0.2 GFLOP a drawing and step (33 million multiply-adds forwards, three products, two operations each).
+Cost: 0.2 GFLOP a drawing and step (34 million multiply-adds forwards, three products, two operations each).
 """
 
 import numpy as np
