@@ -57,6 +57,13 @@ def test_shares_are_rounded_up_as_often_as_their_rest_says():
     assert within_binomial((counts[:, 1] == 4).sum(), tries, 0.4)
 
 
+def test_any_classes_may_be_rounded_up_together():
+    """Four shares of 1/2: all six pairs, as often as each other."""
+    labels, tries = np.arange(4), 1200
+    pairs = collections.Counter(tuple(labels[data.stratified_sample(labels, 2, seed)]) for seed in range(tries))
+    assert len(pairs) == 6 and stats.chisquare(list(pairs.values())).pvalue > 1e-5
+
+
 @pytest.mark.parametrize(
     "sample, n",
     [
