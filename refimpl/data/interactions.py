@@ -199,21 +199,12 @@ def estimate_examination(log):
     clicked.
 
     Maximum likelihood of the position-based model (`metrics.position_bias`). Pairs must have been shown at several
-    positions, as rankings that change or are shuffled a little provide; else e and a cannot be told apart: with
-    e(position) c for all pairs that were only shown there, and a / c for these, every chance of a click is the same.
-    Raises ValueError if nothing was clicked at the first position, or if a position with clicks has no pair in common
-    with it, nor with others that have.
+    positions, as rankings that change or are shuffled a little provide; else e and a cannot be told apart.
+    Raises ValueError if nothing was clicked at the first position, or if a position with clicks has no clicked pair in
+    common with it, nor with others that have.
     """
     shown = impressions(log)
-    pair = _pair_table(shown)[1]
-    examination = position_bias(pair, shown.position, shown.clicked).examination
-    alone = np.flatnonzero((examination > 0) & ~_reached_from_the_top(pair, shown.position, shown.clicked))
-    if len(alone):
-        raise ValueError(
-            f"log: expected pairs that were shown at several positions, got none that ties position {alone[0]} to "
-            "position 0, so that attraction and examination cannot be told apart"
-        )
-    return examination
+    return position_bias(_pair_table(shown)[1], shown.position, shown.clicked).examination
 
 
 def top_click_pairs(table, per_query, *, least_rate=0.0, least_impressions=1):
@@ -252,22 +243,6 @@ def _usable(table, least_rate, least_impressions):
     least_impressions = check_integer(least_impressions, "least_impressions", minimum=1)
     enough = (table.rate >= least_rate) & (table.impressions >= least_impressions)
     return np.flatnonzero(enough & (table.clicks > 0) & (table.query_image != table.image))
-
-
-def _reached_from_the_top(pair, position, clicked):
-    """(k,) bool: which positions are tied to position 0 by pairs shown at both, or by a chain of such.
-
-    A pair that was never clicked ties nothing: its attraction is 0, whatever e is.
-    """
-    of_use = (np.bincount(pair, clicked) > 0)[pair]
-    reached = np.arange(position.max() + 1) == 0
-    while True:
-        pairs = np.unique(pair[of_use & reached[position]])
-        further = reached.copy()
-        further[position[of_use & np.isin(pair, pairs)]] = True
-        if (further == reached).all():
-            return reached
-        reached = further
 
 
 def _pair_table(shown):

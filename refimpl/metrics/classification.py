@@ -150,11 +150,11 @@ def expected_calibration_error(labels, probabilities, n_bins=10):
 
 def _counts_above(labels, scores):
     """(true, false, thresholds): positives and negatives with score >= threshold: infinity and each distinct score."""
-    scores = check_array(scores, "scores", ndim=1, finite=True, min_rows=1).astype(np.float64)
+    scores = check_array(scores, "scores", ndim=1, finite=True, min_rows=1)
     labels = _binary(labels, scores.shape)
     if labels.all() or not labels.any():
         raise ValueError("labels: expected both classes, got one")
-    order = np.argsort(-scores, kind="stable")
+    order = np.argsort(scores, kind="stable")[::-1]
     scores, labels = scores[order], labels[order]
     last = np.append(np.flatnonzero(scores[1:] != scores[:-1]), len(scores) - 1)
     true = np.cumsum(labels)[last]
@@ -165,6 +165,8 @@ def _classes(values, name):
     values = check_array(values, name, ndim=1, min_rows=1)
     if values.dtype.kind not in "biu" or values.min() < 0:
         raise ValueError(f"{name}: expected classes 0, 1, ..., got dtype {values.dtype} from {values.min()}")
+    if values.dtype == np.uint64 and values.max() >= 2**63:
+        raise ValueError(f"{name}: expected integers below 2^63, got {values.max()}")
     return values.astype(np.int64)
 
 

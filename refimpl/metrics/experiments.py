@@ -44,8 +44,8 @@ def assign(user, experiment, weights=(0.5, 0.5)):
         u = first 8 bytes of SHA-256(experiment, user) / 2^64;   the bucket in whose share of [0, 1) u falls
 
     Sticky: the same user always gets the same bucket, on any machine. Salted with the experiment's name: who is in B
-    of one experiment says nothing about another. Raising a bucket's last share moves only those who must move. user:
-    str or int; experiment: str; weights: the shares of the buckets, summing to 1.
+    of one experiment says nothing about another. A share moved from a bucket to its neighbour moves only users between
+    these two. user: str or int; experiment: str; weights: the shares of the buckets, summing to 1.
     """
     weights = check_array(weights, "weights", ndim=1, finite=True, min_rows=1)
     if (weights < 0).any() or abs(weights.sum() - 1) > 1e-9:
@@ -202,10 +202,12 @@ def sequential_test(difference, standard_error, prior_deviation, *, confidence=0
         L = sqrt(V / (V + T)) exp(T difference^2 / (2 V (V + T)))     p = min(1, 1 / L)
         half width of the interval = sqrt(V (V + T) / T (2 log(1 / alpha) + log((V + T) / V)))
 
-    Under the null hypothesis L is a martingale, so the chance that 1 / L ever falls below alpha is at most alpha,
-    whenever one stops; an ordinary p-value checked daily is fooled several times as often. The price is a wider
-    interval. Once p has been small it stays so: keep the least one seen. prior_deviation: the size of effect to be
-    most sensitive to, fixed beforehand.
+    Under the null hypothesis L is a martingale if V is known, so the chance that 1 / L ever falls below alpha is at
+    most alpha, whenever one stops; an ordinary p-value checked daily is fooled several times as often. An estimated
+    error is as good once it is of some dozens of users a bucket; with two or three it may be small by chance, and in
+    looking from the second user on, one experiment in seven may be fooled. The price is a wider interval. Once p has
+    been small it stays so: keep the least one seen. prior_deviation: the size of effect to be most sensitive to, fixed
+    beforehand.
     Source: Johari, Koomen, Pekelis, Walsh, Always valid inference, Operations Research 2022, eq. 11; Robbins, 1970.
     """
     difference = check_number(difference, "difference")

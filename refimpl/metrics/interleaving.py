@@ -56,6 +56,8 @@ def team_draft(a, b, k, rng):
 def team_draft_winner(teams, clicked):
     """1 if B's documents got more clicks, -1 if A's did, else 0. teams (m,) from `team_draft`, clicked (m,) bool."""
     teams = check_array(teams, "teams", ndim=1)
+    if not np.isin(teams, (A, B)).all():
+        raise ValueError("teams: expected 0 and 1, got other values")
     clicked = check_array(clicked, "clicked", shape=teams.shape, dtypes=(bool,))
     return int(np.sign((teams[clicked] == B).sum() - (teams[clicked] == A).sum()))
 

@@ -172,7 +172,8 @@ def measure(plan, grades, ranks, judged_offsets, counts, *, level=1, top=1, judg
     grades (m,) int64, negative: not judged; ranks (m,) int64, 0: not retrieved; judged_offsets (q + 1,); counts (q,)
     int64, how many results the list has - ranks beyond it count as not retrieved. level: the least relevant grade.
     top: the highest grade of the scale, for ERR. judged_only: take unjudged documents out of the ranking. Putting
-    the judged documents of a query in order is an insertion sort, quadratic in their number; the rest is linear.
+    the judged documents of a query in order is an insertion sort, quadratic in their number; the rest is linear, but
+    for grades above 255: each query then looks at every grade that occurs in any.
     """
     kinds, cutoffs, persistence = plan
     if top > 1000 and np.isin(kinds, (DCG_EXP, NDCG_EXP, ERR)).any():

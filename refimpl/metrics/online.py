@@ -112,8 +112,9 @@ def visits(log, *, longest=1800.0):
     `longest` seconds after it was left open, and nobody knows for how long: it counts as 0 seconds, so what is measured
     is a lower bound.
 
-    The order of the rows does not matter. Of a user's events at one time, an image that was open is closed first, then
-    a page is shown, then an image opened, and then closed what was opened at that very time.
+    The order of the rows does not matter. Of a user's events at one time, an image that was open is closed first,
+    unless it is clicked at that very time; then a page is shown, then an image opened, and then closed what was opened
+    at that time.
     """
     log = check_log(log)
     longest = check_number(longest, "longest", above=0)
@@ -152,11 +153,14 @@ def time_spent(spent, period="day", time_zone="UTC"):
     """Seconds spent on suggested images in each day, week (from Monday) or month, and per active user: `TimeSpent`.
 
     Days begin at midnight in `time_zone`: the name of one zone, or a {user: name} dictionary with every user's own. A
-    visit that crosses a boundary is divided there. A day in which clocks change has 23 or 25 hours, and is a day.
+    visit that crosses a boundary is divided there. A day in which clocks change has 23 or 25 hours in most
+    zones, and is a day.
     Raises ValueError for times that are not in the years from 2 to 9998, as milliseconds are not.
     """
     check_choice(period, "period", ("day", "week", "month"))
     user = check_array(spent.user, "user", ndim=1)
+    if len(user) and user.dtype.kind not in "iu":
+        raise ValueError(f"user: expected integers, got dtype {user.dtype}")
     start = check_array(spent.start, "start", shape=user.shape, finite=True)
     end = check_array(spent.end, "end", shape=user.shape, finite=True)
     for name, times in (("start", start), ("end", end)):
@@ -172,8 +176,9 @@ def time_spent(spent, period="day", time_zone="UTC"):
         last = np.maximum(np.searchsorted(edges, end[rows], side="left") - 1, first)
         for i, begin, stop, a, b in zip(user[rows], start[rows], end[rows], first, last):
             for p in range(a, b + 1):
-                seconds[days[p]] = seconds.get(days[p], 0.0) + min(stop, edges[p + 1]) - max(begin, edges[p])
-                active.setdefault(days[p], set()).add(int(i))
+                if edges[p] < edges[p + 1]:  # the calendar may leave out a day, as Samoa's did
+                    seconds[days[p]] = seconds.get(days[p], 0.0) + min(stop, edges[p + 1]) - max(begin, edges[p])
+                    active.setdefault(days[p], set()).add(int(i))
     period = sorted(seconds)
     total, users = np.array([seconds[d] for d in period]), np.array([len(active[d]) for d in period], dtype=np.int64)
     return TimeSpent(period, total, users, total / np.maximum(users, 1))
@@ -182,8 +187,8 @@ def time_spent(spent, period="day", time_zone="UTC"):
 def average_time_spent(log, period="day", time_zone="UTC", *, longest=1800.0):
     """The mean over the periods of the seconds that an active user spends on suggested images in one; 0 without visits.
 
-    Chapter 2's average daily, weekly and monthly time. An active user is one with a click in the period, and every
-    period counts the same, so that a quiet day is not lost among busy ones.
+    Chapter 2's average daily, weekly and monthly time. An active user is one with a visit in the period, be it
+    one that began before, and every period counts the same, so that a quiet day is not lost among busy ones.
     """
     spent = time_spent(visits(log, longest=longest), period, time_zone)
     return float(spent.per_user.mean()) if len(spent.period) else 0.0
@@ -250,10 +255,13 @@ def position_bias(item, position, clicked, *, n_iter=100, tol=1e-7):
     expectation maximisation climbs the same hill, with thousands of tiny steps where the order of a page hardly varies.
 
     Items must have been shown at several positions; if each always had the same one, bias and attraction cannot be told
-    apart. Only the products e a can be seen, so e is given relative to position 0, and a is the chance of a
-    click there. Raises ValueError if nothing was clicked at position 0, for different lengths, and if the last of
-    `n_iter` steps still moved an e or a by `tol` or more. For k positions, a step takes at most O(m k^2 + k^3) time,
-    and memory for k^2 numbers and a few for each pair of item and position.
+    apart: every e has the same chances, with an a that makes up for it. Only the products e a can be seen, so e is
+    given relative to position 0, and a is the chance of a click there.
+
+    Raises ValueError if nothing was clicked at position 0, or if a position with clicks has no clicked item in common
+    with it, nor with others that have; for different lengths; and if the last of `n_iter` steps still moved an e or a
+    by `tol` or more. For k positions, a step takes at most O(m k^2 + k^3) time, and memory for k^2 numbers and a few
+    for each pair of item and position.
     Source: Craswell et al., An experimental comparison of click position-bias models, WSDM 2008 (the model); Wang et
     al., Position bias estimation for unbiased learning to rank in personal search, WSDM 2018 (by expectation
     maximisation); Bertsekas, Projected Newton methods for optimization problems with simple constraints, 1982.
@@ -270,9 +278,29 @@ def position_bias(item, position, clicked, *, n_iter=100, tol=1e-7):
     known = (np.bincount(position, clicked) > 0)[position] & (np.bincount(item, clicked) > 0)[item]
     positions, position = np.unique(position[known], return_inverse=True)
     items, item = np.unique(item[known], return_inverse=True)
+    _check_tied(item, position, positions)
     examination[positions], attraction[items] = _most_likely(item, position, clicked[known], n_iter, tol)
     top = examination[0]
     return PositionBias(examination / top, np.minimum(attraction * top, 1.0))
+
+
+def _check_tied(item, position, positions):
+    """Raise unless items tie each of `positions` to the first: shown at both, or by a chain of such.
+
+    What was never clicked must be gone: where e or a is 0, every value of the other is as likely.
+    """
+    reached = positions == 0
+    while True:
+        tied = np.bincount(item, reached[position]) > 0
+        further = np.bincount(position, tied[item]) > 0
+        if (further == reached).all():
+            break
+        reached = further
+    if not reached.all():
+        raise ValueError(
+            "position: expected items that were shown at several positions, got none that ties position "
+            f"{positions[reached.argmin()]} to position 0, so that bias and attraction cannot be told apart"
+        )
 
 
 def _most_likely(item, position, clicked, n_iter, tol):
@@ -373,6 +401,8 @@ def _indices(values, name, least=0):
     if values.dtype.kind not in "iu" or (least is not None and values.min() < least):
         wanted = "integers" if least is None else "integers >= 0"
         raise ValueError(f"{name}: expected {wanted}, got {values.dtype} from {values.min()}")
+    if values.dtype == np.uint64 and values.max() >= 2**63:
+        raise ValueError(f"{name}: expected integers below 2^63, got {values.max()}")
     return values.astype(np.int64)
 
 

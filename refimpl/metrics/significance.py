@@ -41,11 +41,11 @@ def paired_t_test(a, b):
     If all differences are equal, p is 1 when they are 0, and else 0. Source: Student, Biometrika 1908.
     """
     d = _differences(a, b)
-    spread = d.std(ddof=1) / math.sqrt(len(d))
+    mean, spread = _mean_and_spread(d)
     if spread == 0:
-        return Test(0.0, 1.0) if d[0] == 0 else Test(math.copysign(math.inf, d[0]), 0.0)
-    t = d.mean() / spread
-    return Test(float(t), float(2 * special.stdtr(len(d) - 1, -abs(t))))
+        return Test(0.0, 1.0) if mean == 0 else Test(math.copysign(math.inf, mean), 0.0)
+    t = mean / spread * math.sqrt(len(d))
+    return Test(t, float(2 * special.stdtr(len(d) - 1, -abs(t))))
 
 
 def paired_randomization_test(a, b, *, n_permutations=10000, seed=0):
@@ -74,9 +74,17 @@ def effect_size(a, b):
 
     Unlike a p-value it does not grow with the number of queries. 0 if there is no difference at all.
     """
-    d = _differences(a, b)
-    spread = d.std(ddof=1)
-    return float(d.mean() / spread) if spread > 0 else (0.0 if d[0] == 0 else math.copysign(math.inf, d[0]))
+    mean, spread = _mean_and_spread(_differences(a, b))
+    return mean / spread if spread > 0 else (0.0 if mean == 0 else math.copysign(math.inf, mean))
+
+
+def _mean_and_spread(d):
+    """Mean and standard deviation of d, both in units of a power of two near the largest value: no square overflows or
+    vanishes. Taken from the first value on, so that equal values have no spread, whatever their mean is rounded to.
+    """
+    d = np.ldexp(d, -int(np.frexp(np.abs(d).max())[1]))
+    rest = d - d[0]
+    return float(d[0] + rest.mean()), float(rest.std(ddof=1))
 
 
 def win_tie_loss(a, b, tolerance=0.0):
@@ -107,10 +115,12 @@ def bootstrap_interval(values, *, confidence=0.95, n_resamples=10000, seed=0):
     margin = 1e-12 * np.abs(values).max()  # the same sum in another order is not below
     below = (np.count_nonzero(means < mean - margin) + np.count_nonzero(means <= mean + margin)) / (2 * total)
     bias = special.ndtri(np.clip(below, 0.5 / total, 1 - 0.5 / total))
-    away = mean - values  # proportional to the jackknife's deviations
+    away = (mean - values) / np.abs(mean - values).max()  # proportional to the jackknife's deviations
     acceleration = np.sum(away**3) / (6 * np.sum(away**2) ** 1.5) * -1
     z = bias + special.ndtri([(1 - confidence) / 2, (1 + confidence) / 2])
-    low, high = np.quantile(means, special.ndtr(bias + z / (1 - acceleration * z)))
+    room = 1 - acceleration * z  # at 0 the transformation has a pole: beyond it the interval goes to the extremes
+    z = np.where(room > 0, bias + z / np.maximum(room, 1e-300), np.copysign(np.inf, z))
+    low, high = np.quantile(means, special.ndtr(z))
     return float(low), float(high)
 
 

@@ -48,11 +48,11 @@ def simulate_log(attraction, examination, *, n_queries, n_users, start, gap=600.
     shown = np.stack([rng.choice(len(attraction), k, replace=False) for _ in range(q)])
     clicked = simulate_clicks(attraction[shown], examination, rng)
     opened = np.where(clicked, rng.exponential(stay, clicked.shape), 0.0)
-    closed = np.cumsum(opened, axis=1)
+    closed = np.cumsum(opened + 1e-3 * clicked, axis=1)  # a click is a millisecond after the page, or the last LEAVE
     page = check_number(start, "start") + np.cumsum(rng.exponential(gap, q) + np.append(0, closed[:-1, -1] + 1))
     row, position = np.nonzero(clicked)
     rows, positions = np.repeat(np.arange(q), k), np.tile(np.arange(k), q)
-    times = [page[rows], page[row] + (closed - opened)[clicked] + 1e-3, page[row] + closed[clicked]]
+    times = [page[rows], page[row] + (closed - opened)[clicked], page[row] + closed[clicked]]
     kinds = np.repeat([IMPRESSION, CLICK, LEAVE], [q * k, len(row), len(row)])
     rows, positions = np.concatenate([rows, row, row]), np.concatenate([positions, position, position])
     log = InteractionLog(user[rows], rows, shown[rows, positions], positions, kinds, np.concatenate(times))

@@ -163,6 +163,13 @@ def test_a_position_without_clicks_needs_a_floor():
     np.testing.assert_allclose(data.debiased_click_rates(log, np.maximum(examination, 0.1)).rate, [0.5, 0.5])
 
 
+def test_a_position_without_clicks_ties_nothing():
+    """Images 1 and 2 were both shown at 1, where nothing was clicked: of 2 at position 2 nobody can tell."""
+    log = log_of([[1, 3, 2], [4, 1, 5], [4, 2, 5]], [(0, 0), (0, 2)])
+    with pytest.raises(ValueError, match="none that ties position 2 to position 0"):
+        data.estimate_examination(log)
+
+
 def test_the_gap_between_pages_is_exponential():
     q = 20_000
     log = data.simulate_searches(

@@ -54,6 +54,15 @@ def test_roc_auc_is_the_chance_that_a_positive_wins(pairs):
 
 
 @given(labelled)
+def test_only_the_order_of_large_integer_scores_counts(pairs):
+    labels, scores = split(pairs)
+    large = 2**62 + np.unique(scores, return_inverse=True)[1]
+    for dtype in (np.int64, np.uint64):
+        assert metrics.roc_auc(labels, large.astype(dtype)) == metrics.roc_auc(labels, scores)
+        assert metrics.pr_auc(labels, large.astype(dtype)) == metrics.pr_auc(labels, scores)
+
+
+@given(labelled)
 def test_curves_are_the_rates_at_each_threshold(pairs):
     labels, scores = split(pairs)
     false_rate, true_rate, thresholds = metrics.roc_curve(labels, scores)
@@ -134,6 +143,7 @@ def test_peers_agree():
         (lambda: metrics.confusion_matrix([0, 1], [0]), "predicted"),
         (lambda: metrics.confusion_matrix([0, -1], [0, 1]), "labels"),
         (lambda: metrics.confusion_matrix([0.5, 1], [0, 1]), "labels"),
+        (lambda: metrics.confusion_matrix(np.array([2**63], np.uint64), [0]), "labels"),
         (lambda: metrics.confusion_matrix([0, 3], [0, 1], 3), "n_classes"),
         (lambda: metrics.accuracy([[1, 2]]), "confusion"),
         (lambda: metrics.roc_auc([1, 1], [0.5, 0.2]), "labels"),

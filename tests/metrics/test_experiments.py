@@ -28,7 +28,7 @@ def test_assignment_is_sticky_salted_and_has_its_shares():
 def test_assignment_does_not_change_between_versions():
     assert [metrics.assign(user, "checkout") for user in range(12)] == PINNED
     assert metrics.assign("7", "checkout") == metrics.assign(7, "checkout")
-    assert {metrics.assign(str(i) + "c", "ab") == metrics.assign(str(i), "abc") for i in range(50)} == {True, False}
+    assert {metrics.assign("c" + str(i), "ab") == metrics.assign(str(i), "abc") for i in range(50)} == {True, False}
 
 
 PINNED = [1, 0, 1, 1, 0, 0, 1, 1, 1, 0, 0, 0]
@@ -158,6 +158,19 @@ def test_peeking_is_safe_with_the_sequential_test_and_not_without():
         fooled_sequential += min(p_values) <= 0.05
     assert fooled_sequential / 300 <= 0.06
     assert fooled_fixed / 300 > 0.2
+
+
+@pytest.mark.parametrize(("first", "low", "high"), [(2, 0.08, 1), (30, 0, 0.05)])
+def test_an_estimated_error_is_good_enough_from_some_dozens_of_users_on(first, low, high):
+    """A look at every user of both buckets: with two a bucket the estimate is often far too small."""
+    rng, n, fooled = np.random.default_rng(6), np.arange(1, 151), 0
+    for _ in range(300):
+        x = rng.normal(size=(2, 150))
+        mean = np.cumsum(x, axis=1) / n
+        variance = ((np.cumsum(x * x, axis=1) - n * mean**2) / np.maximum(n - 1, 1) / n).sum(axis=0)
+        looks = zip((mean[1] - mean[0])[first - 1 :], np.sqrt(variance)[first - 1 :])
+        fooled += min(metrics.sequential_test(d, e, 1.0).p_value for d, e in looks) <= 0.05
+    assert low <= fooled / 300 <= high
 
 
 def test_the_sequential_interval_is_where_its_p_value_crosses():
@@ -381,6 +394,7 @@ def test_chance_best_before_anything_is_known_is_even():
         (lambda: metrics.balanced_winner([1], [2], [9], np.array([True])), "documents"),
         (lambda: metrics.balanced_winner([1], [2], [9, 1], np.array([False, True])), "documents"),
         (lambda: metrics.team_draft_winner([0], [1]), "clicked"),
+        (lambda: metrics.team_draft_winner([1, 2], np.array([False, True])), "teams"),
         (lambda: metrics.preference_test([2]), "winners"),
         (lambda: metrics.ThompsonSampling(0), "n_arms"),
         (lambda: metrics.ThompsonSampling(2).update(2, True), "arm"),

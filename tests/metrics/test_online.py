@@ -2,7 +2,7 @@
 
 import datetime
 import zoneinfo
-from itertools import permutations
+from itertools import permutations, product
 
 import numpy as np
 import pytest
@@ -102,6 +102,12 @@ def test_what_is_opened_and_closed_at_one_time_is_closed_after_it_was_opened():
         assert list(zip(*metrics.visits(make_log(*rows)))) == [(1, 10.0, 20.0), (1, 20.0, 20.0)]
 
 
+def test_an_image_that_is_closed_and_opened_at_one_time_was_opened_first():
+    events = (CLICK, 10.0), (LEAVE, 20.0), (CLICK, 20.0), (LEAVE, 30.0)
+    for some in permutations([(1, 1, 10, 0, *event) for event in events]):
+        assert list(zip(*metrics.visits(make_log(*some)))) == [(1, 10.0, 20.0), (1, 20.0, 20.0)]
+
+
 def test_a_page_is_shown_before_an_image_on_it_is_opened_at_the_same_time():
     events = (1, 1, 10, 0, IMPRESSION, 20.0), (1, 1, 10, 0, CLICK, 20.0), (1, 1, 10, 0, LEAVE, 30.0)
     for rows in permutations(events):
@@ -164,6 +170,14 @@ def test_a_visit_that_ends_at_midnight_belongs_to_the_day_before():
 
 def visit(start, end):
     return metrics.Visits(np.array([1]), np.array([start]), np.array([end]))
+
+
+@needs_zones
+def test_a_day_that_the_calendar_left_out_is_no_period():
+    start = at("Pacific/Apia", 2011, 12, 29, 23, 50)
+    by_day = metrics.time_spent(visit(start, start + 1200), "day", "Pacific/Apia")
+    assert by_day.period == [datetime.date(2011, 12, 29), datetime.date(2011, 12, 31)]
+    assert by_day.seconds.tolist() == [600, 600]
 
 
 first_second, last_second = (at("UTC", year, 1, 1) for year in (2, 9999))
@@ -286,6 +300,27 @@ def test_position_bias_is_what_made_the_clicks_however_little_the_order_varies(c
 impression_tables = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 3), st.booleans()), min_size=1, max_size=40)
 
 
+def all_tied(item, position, clicked):
+    """Whether all clicked positions hang together by clicked items, those that were shown at both."""
+    shown = [(p, i) for p, i in zip(position, item) if clicked[position == p].any() and clicked[item == i].any()]
+    group = {p: {p} for p, _ in shown}
+    for (p, i), (q, j) in product(shown, shown):
+        if i == j:
+            merged = group[p] | group[q]
+            group |= dict.fromkeys(merged, merged)
+    return all(len(members) == len(group) for members in group.values())
+
+
+@given(st.integers(1, 60), st.integers(1, 60), st.integers(61, 99))
+def test_examination_that_no_log_can_tell_is_refused(c, d, n):
+    item, clicked = np.repeat([0, 1], n), np.concatenate([np.arange(n) < c, np.arange(n) < d])
+    with pytest.raises(ValueError, match="^position: .* ties position 1 to position 0"):
+        metrics.position_bias(item, item, clicked)
+    item, position = np.append(item, [0, 1]), np.append(2 * item, [1, 1])  # both once at 1, where nothing was clicked
+    with pytest.raises(ValueError, match="^position: .* ties position 2 to position 0"):
+        metrics.position_bias(item, position, np.append(clicked, [False, False]))
+
+
 @given(impression_tables)
 def test_position_bias_makes_the_log_as_likely_as_expectation_maximisation_does(impressions):
     item, position, clicked = map(np.array, zip(*impressions, (0, 0, True)))
@@ -296,7 +331,13 @@ def test_position_bias_makes_the_log_as_likely_as_expectation_maximisation_does(
         attracted = np.where(clicked, 1, (a[item] - both) / (1 - both))
         e = np.bincount(position, looked) / np.maximum(np.bincount(position), 1)
         a = np.bincount(item, attracted) / np.maximum(np.bincount(item), 1)
-    bias = metrics.position_bias(item, position, clicked)
+    try:
+        bias = metrics.position_bias(item, position, clicked)
+    except ValueError as error:
+        assert "ties position" in str(error)
+        assert not all_tied(item, position, clicked)
+        return
+    assert all_tied(item, position, clicked)
     ours, theirs = bias.examination[position] * bias.attraction[item], e[position] * a[item]
     ours, theirs = (np.log(np.maximum(np.where(clicked, p, 1 - p), 1e-300)).sum() for p in (ours, theirs))
     assert ours >= theirs - 1e-6
@@ -335,6 +376,15 @@ def test_a_simulated_log_is_the_same_for_the_same_seed():
     assert any(len(a) != len(b) or (a != b).any() for a, b in zip(logs[0], logs[2]))
 
 
+@given(st.floats(1e-6, 100), st.integers(0, 99), st.sampled_from([0.0, 1.7e9]))
+def test_no_simulated_image_is_closed_before_it_is_opened(stay, seed, start):
+    options = {"n_queries": 40, "n_users": 3, "start": start, "stay": stay, "seed": seed}
+    log, _ = metrics.simulate_log(np.full(4, 0.9), np.ones(3), **options)
+    clicks, leaves = (log.time[log.type == kind] for kind in (CLICK, LEAVE))  # both in the order of the pages
+    assert (leaves >= clicks).all() and (clicks[1:] > leaves[:-1]).all()
+    assert stats.kstest((leaves - clicks) / stay, "expon").pvalue > 1e-6 or stay < 1e-3  # the clock of 1.7e9 ticks
+
+
 GOOD = make_log((1, 1, 10, 0, IMPRESSION, 0.0), (1, 1, 10, 0, CLICK, 1.0))
 
 
@@ -351,6 +401,9 @@ GOOD = make_log((1, 1, 10, 0, IMPRESSION, 0.0), (1, 1, 10, 0, CLICK, 1.0))
         (lambda: metrics.wilson_interval(3, 2), "successes"),
         (lambda: metrics.wilson_interval(1, 2, 1.0), "confidence"),
         (lambda: metrics.visits(GOOD, longest=0), "longest"),
+        (lambda: metrics.visits(GOOD._replace(user=np.array([2**63 + 5] * 2, np.uint64))), "user"),
+        (lambda: metrics.time_spent(metrics.Visits(np.array([1.2, 1.7]), np.zeros(2), np.ones(2))), "user"),
+        (lambda: metrics.position_bias(np.array([2**63], np.uint64), [0], np.array([True])), "item"),
         (lambda: metrics.average_time_spent(GOOD, "year"), "period"),
         (lambda: metrics.average_time_spent(GOOD, "day", "Mars/Olympus"), "time_zone"),
         (lambda: metrics.average_time_spent(GOOD, "day", {2: "UTC"}), "time_zone"),

@@ -68,12 +68,39 @@ def test_bootstrap_interval_is_scipys():
     assert metrics.bootstrap_interval(values, n_resamples=20000) == pytest.approx(tuple(theirs), abs=0.01)
 
 
-@given(st.lists(st.integers(0, 10), min_size=2, max_size=30), st.sampled_from([0.1, 1 / 3, 1 / 7, 1e-5, 123.4]))
+@given(
+    st.lists(st.integers(0, 10), min_size=2, max_size=30),
+    st.sampled_from([0.1, 1 / 3, 1 / 7, 1e-5, 123.4, 1e-110, 1e150]),
+)
 def test_the_bootstrap_interval_of_tied_means_is_the_same_in_all_units(values, unit):
     """Of few different values many means are equal, up to rounding, which the unit changes."""
     values, options = np.array(values), {"n_resamples": 300, "seed": 3}
     expected = unit * np.array(metrics.bootstrap_interval(values, **options))
-    np.testing.assert_allclose(metrics.bootstrap_interval(unit * values, **options), expected, rtol=1e-9, atol=1e-15)
+    np.testing.assert_allclose(
+        metrics.bootstrap_interval(unit * values, **options), expected, rtol=1e-9, atol=1e-15 * unit
+    )
+
+
+@given(st.integers(3, 60), st.sampled_from([0.8, 0.999, 1 - 1e-7, 1 - 1e-9, 1 - 1e-12]))
+def test_a_surer_interval_is_not_narrower(n, confidence):
+    values = np.arange(n) == 0
+    low, high = metrics.bootstrap_interval(values, confidence=0.8, n_resamples=500)
+    surer = metrics.bootstrap_interval(values, confidence=confidence, n_resamples=500)
+    assert surer[0] <= low and surer[1] >= high
+
+
+@given(st.floats(-1e6, 1e6), st.integers(2, 50))
+def test_equal_differences_have_no_spread(v, n):
+    sign = np.sign(v) * np.inf if v else 0
+    assert metrics.effect_size(np.full(n, v), np.zeros(n)) == sign
+    assert metrics.paired_t_test(np.full(n, v), np.zeros(n)) == (sign, 0 if v else 1)
+
+
+@given(st.lists(st.integers(-1000, 1000), min_size=2, max_size=8), st.integers(-900, 900))
+def test_the_t_test_and_the_effect_size_are_the_same_in_all_units(d, exponent):
+    d, zero = np.array(d) / 10, np.zeros(len(d))
+    assert metrics.paired_t_test(np.ldexp(d, exponent), zero) == metrics.paired_t_test(d, zero)
+    assert metrics.effect_size(np.ldexp(d, exponent), zero) == metrics.effect_size(d, zero)
 
 
 def test_effect_size_and_counts_by_hand():
