@@ -234,7 +234,7 @@ def judge(descriptors, labels):
 
 
 def train_one(name, seed, split, args, progress):
-    """(params, state, losses) of one training."""
+    """(params, state, seconds) of one training; its seconds before an interruption count."""
     contender, (images, labels, mean, std) = CONTENDERS[name], split
     params, state = cnn_init(widths=WIDTHS, embedding=EMBEDDING, size=(SIZE, SIZE), seed=seed)
     head, through = head_of(contender.behind, [seed, 1])
@@ -242,9 +242,10 @@ def train_one(name, seed, split, args, progress):
     run = train(
         {"params": params, "state": state, "head": head}, make_step(draw, contender.loss, through), seed=seed,
         steps=args.steps, checkpoint=checkpoint(args, f"{name.replace(' ', '-')}-{seed}"),
-        about={**about(args), "loss": name}, progress=step_printer(progress),
+        about={**about(args), "loss": name, "views": VIEWS, "rate": [LEARNING_RATE, WARMUP], "margin": MARGIN},
+        progress=step_printer(progress),
     )  # fmt: skip
-    return run.sections["params"], run.sections["state"], run.losses
+    return run.sections["params"], run.sections["state"], run.seconds
 
 
 def embeddings(params, state, x):
@@ -324,9 +325,9 @@ def main():
             judged = []
             for seed in range(args.seed, args.seed + args.seeds):
                 with stages.stage(f"{name}, seed {seed}", "step") as progress:
-                    params, state, losses = train_one(name, seed, split, args, progress)
+                    params, state, took = train_one(name, seed, split, args, progress)
                 judged.append(judge(embeddings(params, state, x), test.labels))
-                seconds[f"{name}, seed {seed}"] = round(stages.seconds[f"{name}, seed {seed}"], 1)
+                seconds[f"{name}, seed {seed}"] = round(took, 1)
             table[name] = by_measure(judged)
         print_table(table)
         params, _ = cnn_init(widths=WIDTHS, embedding=EMBEDDING, size=(SIZE, SIZE), seed=0)

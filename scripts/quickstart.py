@@ -147,9 +147,9 @@ def folder(path, settings, seed, progress):
 
 def first_split(path, names, settings, progress):
     """The pictures of the first split of one of these names; None if there is none."""
-    for name in names:
+    for split in (form for name in names for form in (name, name.capitalize(), name.upper())):
         try:
-            return data.load_folder(path, split=name, size=settings.stored, mode="letterbox", progress=progress)
+            return data.load_folder(path, split=split, size=settings.stored, mode="letterbox", progress=progress)
         except ValueError:  # no such split, or not one readable picture in it
             continue
     return None
@@ -398,7 +398,7 @@ def arguments():
     args = parser.parse_args()
     parser.at_least(args, items=8, views=2, steps=1, seed=0)
     parser.a_time(args)
-    if args.data not in SETTINGS and not Path(args.data).exists():
+    if args.data not in SETTINGS and not os.path.exists(args.data):
         parser.error(f"--data: expected {', '.join(SETTINGS)}, a folder or a zip, got {args.data}")
     if args.minutes is not None and args.steps is not None:
         parser.error("--minutes and --steps: expected only one of them")

@@ -15,9 +15,9 @@ from command_line import Parser, check_writable
 import refimpl
 from refimpl.files import atomic_write
 
-# Options that say where things go, how long to go on, which trainings to do, or what `train` compares by itself.
+# Options that say where things go, which trainings to do, or what `train` compares by itself.
 NOT_ABOUT = {
-    "checkpoint", "json", "weights", "minutes", "steps", "seed", "seeds", "methods", "losses", "claims", "sets",
+    "checkpoint", "json", "weights", "steps", "seed", "seeds", "methods", "losses", "claims", "sets",
     "ablations",
 }  # fmt: skip
 

@@ -141,7 +141,7 @@ def arguments():
     parser.a_time(args)
     if args.train and args.encoder is not None:
         parser.error("--train and --encoder: expected only one of them")
-    if not args.folder.is_dir():
+    if not os.path.isdir(args.folder):  # Path's own raises for names that are too long
         parser.error(f"{args.folder}: no such folder")
     if args.crop is not None:
         try:

@@ -124,7 +124,7 @@ def tests(args):
 def drawn_from(chosen):
     """{name: value} of what a batch and its loss are, for the checkpoint."""
     batches = {f"views of {name}": {"pairs": source.batch, **source.views} for name, source in chosen.items()}
-    return {"pixels": VIEW, "temperature": TEMPERATURE, **batches}
+    return {"pixels": VIEW, "temperature": TEMPERATURE, "rate": [PEAK, WARMUP, DECAY], **batches}
 
 
 def pair_drawer(chosen, mean, std):
@@ -249,7 +249,7 @@ def main():
 
         def evaluate(run):
             judge_one = encoder(run["params"], run["state"])
-            return float(np.mean([judge(embed(judge_one, j.images), j)["map"] for j in held_out.values()]))
+            return float(np.nanmean([judge(embed(judge_one, j.images), j)["map"] for j in held_out.values()]))
 
         heads = {
             f"{name} head": mlp_init((EMBEDDING, EMBEDDING, PROJECTION), seed=[args.seed, k])

@@ -65,6 +65,8 @@ def load_encoder(path):
     try:
         with np.load(path, allow_pickle=False) as file:
             weights = {name.removeprefix("weights/"): file[name] for name in file if name.startswith("weights/")}
+            if missing := {"head/weight", "head/bias"} - weights.keys():
+                raise ValueError(f"no {' and no '.join(sorted(missing))}")
             return Encoder(weights, int(file["size"]), file["mean"], file["std"], str(file["mode"]))
     except FileNotFoundError:
         raise ValueError(f"{path}: no such encoder file") from None

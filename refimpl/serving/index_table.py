@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import PIL
 
+from ..data.folder import CACHE_VERSION
 from ..files import atomic_write
 
 
@@ -31,8 +33,8 @@ def empty_table(encoder_fingerprint, dimension):
 
 
 def fingerprint(encoder):
-    """A short hash of everything in an Encoder that decides its vectors."""
-    digest = hashlib.sha256(f"{encoder.size} {encoder.mode}".encode())
+    """A short hash of everything that decides the vectors of an Encoder, decoding and resizing included."""
+    digest = hashlib.sha256(f"{CACHE_VERSION} {PIL.__version__} {encoder.size} {encoder.mode}".encode())
     for array in (encoder.mean, encoder.std, *(encoder.weights[name] for name in sorted(encoder.weights))):
         digest.update(np.ascontiguousarray(array))
     return digest.hexdigest()[:16]

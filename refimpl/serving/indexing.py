@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..images import decode
+from ..data.folder import MAX_FILE_BYTES
+from ..images import decode, resize
 from ..validation import check_integer
 from .embedding import embed
 from .index_table import IndexTable, check_table
@@ -60,9 +61,9 @@ def update_table(table, folder, encoder, *, batch=64, progress=None, keep=None):
     """Bring the table up to date with the folder.
 
     A file counts as unchanged if its size and its time of modification are. What cannot be decoded or is no regular
-    file (a pipe, say, which would be waited for) is skipped, with the reason; the others go on. So is a folder that
-    cannot be read, and as nobody knows what is in it now, its rows stay. At most `batch` decoded pictures are in
-    memory.
+    file (a pipe, say, which would be waited for) or larger than MAX_FILE_BYTES is skipped, with the reason; the others
+    go on. So is a folder that cannot be read, and as nobody knows what is in it now, its rows stay. One decoded picture
+    is in memory, and at most `batch` of the encoder's size.
 
     table     an IndexTable of this encoder's embeddings; `empty_table` to begin with
     progress  called as progress(done, total) over the files to embed
@@ -94,6 +95,9 @@ def update_table(table, folder, encoder, *, batch=64, progress=None, keep=None):
         if not stat.S_ISREG(status.st_mode):
             skipped.append((name, f"{path}: not a regular file"))
             continue
+        if status.st_size > MAX_FILE_BYTES:
+            skipped.append((name, f"{path}: {status.st_size} bytes are more than the limit of {MAX_FILE_BYTES}"))
+            continue
         stamp = (status.st_size, status.st_mtime_ns)
         if name in known and tuple(table.stamps[known[name]].tolist()) == stamp:
             names.append(name)
@@ -116,7 +120,7 @@ def update_table(table, folder, encoder, *, batch=64, progress=None, keep=None):
         pictures, read = [], []
         for name, stamp in fresh[first : first + batch]:
             try:
-                pictures.append(decode(folder / name))
+                pictures.append(resize(decode(folder / name), encoder.size, encoder.mode))  # a photograph is large
                 read.append((name, stamp))
             except (ValueError, OSError) as error:
                 skipped.append((name, str(error)))

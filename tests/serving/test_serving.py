@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refimpl import images, serving
+from refimpl.nn.pretrained import WEIGHTS
 
 from .pictures import small_encoder, write_pictures
 
@@ -109,6 +110,30 @@ def test_unreadable_files_are_listed_and_the_others_go_on(tmp_path):
 
 
 @needs_pipes
+def test_a_huge_file_is_listed_and_not_read(tmp_path, monkeypatch):
+    with open(tmp_path / "big.png", "wb") as file:
+        file.truncate(serving.indexing.MAX_FILE_BYTES + 1)  # of holes: it takes no room
+    monkeypatch.setattr(serving.indexing, "decode", lambda path: pytest.fail(f"{path} was read"))
+    encoder = small_encoder()
+    ((name, reason),) = serving.update_table(fresh_table(encoder), tmp_path, encoder).skipped
+    assert name == "big.png" and "limit" in reason
+
+
+def test_pictures_wait_in_the_encoders_size(tmp_path, monkeypatch):
+    encoder, seen = small_encoder(), []
+    write_pictures(tmp_path, 3)
+    expected = serving.embed(encoder, [images.decode(path) for path in sorted(tmp_path.iterdir())])
+
+    def embed(encoder, pictures):
+        seen.extend(picture.shape for picture in pictures)
+        return serving.embed(encoder, pictures)
+
+    monkeypatch.setattr(serving.indexing, "embed", embed)
+    found = serving.update_table(fresh_table(encoder), tmp_path, encoder).table
+    assert seen == [(encoder.size, encoder.size, 3)] * 3
+    np.testing.assert_array_equal(found.embeddings, expected)
+
+
 def test_a_pipe_is_listed_and_not_waited_for(tmp_path, monkeypatch):
     encoder = small_encoder()
     write_pictures(tmp_path, 1)
@@ -207,6 +232,17 @@ def test_a_batch_that_is_none_is_refused(tmp_path, batch):
     encoder = small_encoder()
     with pytest.raises(ValueError, match="^batch: expected an integer"):
         serving.update_table(fresh_table(encoder), tmp_path, encoder, batch=batch)
+
+
+def test_another_way_of_decoding_is_another_fingerprint(monkeypatch):
+    before = serving.fingerprint(small_encoder())
+    monkeypatch.setattr(serving.index_table, "CACHE_VERSION", -1)
+    assert serving.fingerprint(small_encoder()) != before
+
+
+def test_the_weights_of_the_package_are_no_encoder_file():
+    with pytest.raises(ValueError, match="general.npz: not an encoder file .*no head/bias and no head/weight"):
+        serving.load_encoder(WEIGHTS)
 
 
 def test_a_table_survives_its_file(tmp_path):
