@@ -1,16 +1,16 @@
 """Contrastive losses: pull a vector towards its positive, push it from its negatives.
 
-All but the oldest (`contrastive_loss`, a spring between two points) are one idea, the book's picture 11: the
+All but the oldest (`contrastive_loss`, a spring between two points) are one idea, the book's contrastive training: the
 similarities of an anchor to its candidates are logits, softmax makes them a distribution over "which candidate is the
 positive?", and cross-entropy trains it. They differ in who the candidates are:
 
     candidate_cross_entropy  any list of candidates, the positive anywhere among them         (the book's form)
-    n_pair_loss              the positives of the other anchors; dot products
-    info_nce                 negatives that the caller brings: a memory bank, a queue, hard ones
+    n_pair_loss              the positives of all anchors, one of them its own; dot products
+    info_nce                 its positive, and negatives that the caller brings: a memory bank, a queue, hard ones
     nt_xent                  all other views in the batch; cosine over temperature            (SimCLR)
-    decoupled_contrastive    the same, the positive left out of the sum below                 (DCL)
-    sup_con                  the same, with every item of the anchor's class as a positive    (SupCon)
-    soft_nearest_neighbor    the same, but the positives compete together, by squared distance
+    decoupled_contrastive    as nt_xent, but the positive is left out of the denominator      (DCL)
+    sup_con                  as nt_xent, but every other item of the class is a positive      (SupCon)
+    soft_nearest_neighbor    as sup_con, but any positive will do: their chances add up; by squared distance
 
 With equal logits the answer is a guess among the candidates: a loss that stays at log(candidates) means that the
 encoder has collapsed (ln(2n - 1) for nt_xent, ln(k + 1) for info_nce, ln n for n_pair_loss).

@@ -70,10 +70,13 @@ def shares_of_weight(class_weights, labels, logits):
 
 
 def cross_entropy_rows(logits, labels, name="logits"):
-    """Mean cross-entropy and its gradient, unchecked; logits of -inf are candidates that cannot be chosen.
+    """Mean cross-entropy and its gradient, for arguments already checked.
 
-    The gradient takes the place of the logits, some rows at a time, which stay in the cache meanwhile.
-    name  of the caller's arguments that the logits are of: NotFinite if two are so far apart that the loss overflows
+    logits  (n, c) float; -inf marks a candidate that cannot be chosen. Overwritten by the gradient, a block of rows at
+            a time, so that each block stays in the cache while it is worked on
+    labels  (n,) integers in [0, c)
+    name    the arguments that the logits were computed from, for the message of NotFinite
+    Returns loss (float) and the gradient, in the array `logits`. Raises NotFinite if the loss overflows.
     """
     n, loss = len(logits), 0.0
     step = max(1, BLOCK // logits.shape[1])

@@ -1,4 +1,8 @@
-"""Knowledge distillation: a student learns the teacher's softened distribution."""
+"""Knowledge distillation: a student learns the teacher's softened distribution.
+
+Softened is softmax(logits / T) at a temperature T > 1. It raises the small probabilities of the wrong classes, so that
+the student also learns which of them the teacher finds likely.
+"""
 
 import numpy as np
 

@@ -67,11 +67,11 @@ def softmax_focal_loss(logits, labels, *, gamma=2.0, class_weights=None):
 
     logits         (n, c) float, finite, c >= 2
     labels         (n,) integers in [0, c)
-    gamma          >= 0; 0 is `softmax_cross_entropy`
-    class_weights  as there
+    gamma          >= 0; 0 gives `softmax_cross_entropy`
+    class_weights  (c,) w >= 0 or None, as in `softmax_cross_entropy`
     Returns loss (float) and dlogits (n, c).
-    Raises ValueError for wrong shapes, one class only, labels outside [0, c), gamma < 0, weights as there; for logits
-    so far apart that a difference to the label's, or the loss, is beyond their dtype.
+    Raises ValueError for wrong shapes, one class only, labels outside [0, c), gamma < 0, negative weights, or if all
+    labels have weight 0; for logits so far apart that a difference to the label's, or the loss, is beyond their dtype.
     Source: Lin et al. 2017, equation 4, with softmax for p as their section 3 says it extends; two classes with logits
     (0, x) are `focal_loss` of x without alpha.
     """

@@ -8,11 +8,12 @@
 On unit vectors all four rank alike, because |x - y|^2 = 2 - 2 x.y. They differ where lengths do.
 
 All take x (n, d) and y (m, d), float32 or float64, and return s (n, m) and pullback(ds) -> dx, dy. For the similarities
-within one batch give it twice and add the two gradients.
+within one batch z pass it twice, as x and as y, and add the two gradients: dz = dx + dy. All raise ValueError for wrong
+shapes, dtypes and values that are not finite.
 
-Distances are summed from differences, not as |x|^2 + |y|^2 - 2 x.y: where points are near each other that subtracts
-large numbers, and two copies of a point would not be at distance 0. It costs three operations for each two of a matrix
-product, at a lower rate; losses call it on batches, not on collections.
+Distances are summed from differences, not computed as |x|^2 + |y|^2 - 2 x.y: for points near each other that form
+subtracts large numbers, and two copies of a point would not be at distance 0. The sum costs three operations where a
+matrix product needs two, at a lower rate; losses call it on batches, not on collections.
 """
 
 import numpy as np

@@ -1,13 +1,14 @@
 """A classifier in few passes over its pictures: the training of K. Jordan's airbench94 (2024, arXiv:2404.00498).
 
-`refimpl.nn.whitened` is the network. What makes ten passes enough beside it:
+`refimpl.nn.whitened` is the network. What else makes ten passes enough:
 
-- Nesterov SGD with large steps. Biases (betas of the norms) take BIAS_RATE times those of the weights, with as much
-  less decay; the norms' gammas stay 1, since the next convolution can scale as well.
-- The rate rises linearly to its peak in the first part `rise`, then falls linearly almost to 0.
-- Lookahead (Zhang et al. 2019, arXiv:1907.08610): every PACE steps a slow copy of everything goes a part of the way to
-  the fast one, which then starts again from there: all of it at first, when the fast one knows best, a quarter at the
-  end, when it only circles:
+- Nesterov SGD with large steps. The learning rate of biases (the norms' betas) is BIAS_RATE times that of weights, and
+  their weight decay is smaller by the same factor; the norms' gammas stay 1, since the next convolution can scale as
+  well.
+- The rate rises linearly to its peak in the first part `rise` of the training, then falls linearly almost to 0.
+- Lookahead (Zhang et al. 2019, arXiv:1907.08610): SGD trains a fast copy of all arrays. Every PACE steps a slow copy
+  moves part of the way to the fast one, which then starts again from there. The slow copy moves all of the way at
+  first, when the fast one knows best, and a quarter of it at the end, when the fast one only circles:
 
       slow <- slow + (1 - keep) (fast - slow);  fast <- slow         keep = 0.95^PACE share^3
 
@@ -111,10 +112,15 @@ def lookahead(slow, fast, share):
 
 
 def passes(n, batch, step, seed):
-    """(rows (batch,), mirrored (batch,) bool) of a step of batches of n things, n >= batch.
+    """Which of n pictures are in the batch of a step, and which of these are mirrored.
 
-    Within a pass no row comes twice; a row is mirrored in every other pass, half of them in the first. The n % batch
-    rows that a pass leaves out are others in each.
+    n      pictures in all
+    batch  pictures in a batch, 1 <= batch <= n
+    step   number of the step, from 0; n // batch steps are a pass
+    seed   an integer >= 0
+    Within a pass no picture comes twice. A picture is mirrored in every other pass: about half of them in the first
+    pass, the others in the second. A pass leaves out n % batch pictures, drawn anew each time.
+    Returns rows (batch,) int64 and mirrored (batch,) bool. Raises ValueError for a batch outside [1, n].
     """
     if not 1 <= batch <= n:
         raise ValueError(f"batch: expected a number in [1, {n}], got {batch}")

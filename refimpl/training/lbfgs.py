@@ -13,8 +13,9 @@ A step is halved until it gains enough (Armijo's condition); a pair of a functio
 
 Source: Nocedal and Wright, "Numerical Optimization", 2006, algorithms 7.4 and 7.5, with the line search of 3.1.
 
-Sums are in an order that depends on their length alone. `scipy.optimize.minimize` has BLAS take them, whose bits depend
-on the number of its threads; and these, waiting for more work, keep the cores from those of the objective.
+Why not `scipy.optimize.minimize`: it leaves its sums to BLAS, whose bits depend on the number of its threads; and those
+threads, while they wait for more work, keep the cores from the threads of the objective. Here sums are taken in an
+order that depends on their length alone.
 """
 
 import numpy as np

@@ -49,15 +49,15 @@ def train(
     sections, step, *, seed, steps=None, minutes=None, about=None, evaluate=None, evaluations=10, checkpoint=None,
     save_seconds=60.0, progress=None,
 ):  # fmt: skip
-    """Call `step` (see above) until the steps are taken or the minutes are planned out.
+    """Call `step` (see above) a number of times, given as `steps` or planned from a budget in `minutes`.
 
-    sections      the first `run`; "loop" is the name of none
+    sections      the first `run`, {name: flat dict of arrays}; no section may be called "loop"
     seed          of the generator that `step` draws from, an integer in [0, 2^63)
     steps         how many; or
     minutes       a budget, turned into a number of steps by a rehearsal. Evaluations come on top
-    about         {name: value}, plain values or functions, of what else makes this training what it is: settings of
-                  the step, which pictures are drawn. A checkpoint of another training is told by it, and by the seed,
-                  the steps, and the names and shapes of the arrays
+    about         {name: value}, plain values or functions: what else identifies this training, such as the settings of
+                  the step and which pictures are drawn. A checkpoint in which these differ, or the seed, the steps, or
+                  the names and shapes of the arrays, is one of another training and is refused
     evaluate      function of run that returns a number, the accuracy of nearest neighbours, say; it must draw nothing
     evaluations   how often, evenly spread, the last one at the end
     checkpoint    path of an .npz file: written every `save_seconds` and at the end; if it exists, the training goes on

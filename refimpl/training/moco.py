@@ -1,18 +1,18 @@
 """MoCo: contrastive learning whose negatives wait in a queue, encoded by a slowly moving copy of the encoder.
 
 SimCLR's negatives are the rest of the batch, so many negatives need a large batch. Here a query is compared with the
-keys of many past batches. They were encoded by slightly different encoders; so that they stay comparable, keys come
-from an encoder of their own, which follows the one that is trained by a moving average and gets no gradient:
+keys of many past batches, which were encoded by earlier and so slightly different encoders. To keep them comparable,
+keys come from an encoder of their own, which gets no gradient: its weights are a moving average of the trained one's:
 
     key <- m key + (1 - m) query                  1  the keys' encoder, a step behind
     k = f_key(x_key), q = f_query(x_query)        2  no gradient through k
     loss = info_nce(q, k, queue)                  3  logits [q.k, q.queue] / temperature, the label is 0
     queue <- [queue, k] without its oldest        4  after the loss: k is not its own negative
 
-Batch norm leaks: k_i is normalised with the batch that holds the other keys of this batch, the queue's with older
-ones, so the encoder could tell the positive by its statistics. Multi-GPU code shuffles keys between devices. Here the
-pictures of a batch are normalised in `groups`, for their keys in another order, so that q_i and k_i share one in
-`groups` of their company.
+Batch norm leaks: q_i and k_i are normalised with the statistics of the same pictures, the queue's keys with those of
+older batches, so the encoder could tell the positive by its statistics. Multi-GPU code therefore shuffles keys between
+devices. Here batch norm sees the pictures of a batch in `groups`, formed in another order for the keys: of the pictures
+normalised together with q_i, only about one in `groups` is also normalised together with k_i.
 
 With more than two views of each picture every view is a query, whose positives are the keys of the other views: a mean
 of the same losses. A key costs a third of a query's operations, as it takes no gradient, and serves all other views.
@@ -103,13 +103,13 @@ def moco(
     learning_rate=2e-3, weight_decay=1e-4, warmup=0.05, hidden=None, projection=64, hidden_layers=1, groups=4,
     encoder=resnet, rule=adamw, head=None, about=None, seed=0, progress=None, **loop,
 ):  # fmt: skip
-    """Train an encoder with a queue of negatives; arguments that are not here as in `simclr`.
+    """Train an encoder with a queue of negatives; arguments that are not listed here are those of `simclr`.
 
-    queue          how many keys wait; they start as random unit vectors
+    queue          how many keys it holds; they start as random unit vectors
     momentum       m of the keys' encoder, 0 (a copy of the queries') to 1 (never moves). The published 0.999 is for
                    some 10^6 steps
-    hidden_layers  of the projection head: 1 is v2's, 0 is v1's
-    groups         in which the pictures of a batch are normalised
+    hidden_layers  how many the projection head has: 1 in v2, 0 in v1
+    groups         how many groups the pictures of a batch are split into for batch norm, see above
     Returns Trained: the queries' encoder. Raises as `simclr`.
     """
     check_number(learning_rate, "learning_rate", above=0)

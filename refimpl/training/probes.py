@@ -22,14 +22,16 @@ PENALTIES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
 
 
 def pooled_features(params, state, images, mean, std, *, batch=500):
-    """What an encoder sees in pictures, (n, d) float32, pooled over the pixels and in front of a linear head.
+    """The features (n, d) float32 of an encoder: the maps of its last stage, pooled over the pixels.
 
-    Of a residual network (`resnet_init`) it is the mean over the pixels, its own head left out, d its width; of
-    `whitened_init` the maximum, which is its embedding, and beside it the mean, d twice the width of its last stage.
+    For a residual network (`resnet_init`) this is the mean, without the network's own linear head; d is the width of
+    the last stage. For `whitened_init` it is the maximum, which is the network's embedding, and beside it the mean; d
+    is twice the width of the last stage.
 
-    images     (n, h, w, c) uint8, n >= 1
-    mean, std  (c,), z-score in units of [0, 1]; std > 0
-    batch      pictures that are encoded at a time
+    params, state  of one of these two networks
+    images         (n, h, w, c) uint8, n >= 1
+    mean, std      (c,), of the z-score, for pixels scaled to [0, 1]; std > 0
+    batch          pictures that are encoded at a time
     Raises ValueError for other shapes and dtypes, and values out of range.
     """
     images = check_array(images, "images", ndim=4, dtypes=(np.uint8,), min_rows=1)
@@ -105,9 +107,11 @@ class Probe(NamedTuple):
 def linear_probe(features, labels, *, penalties=PENALTIES, held_out=0.1, seed=0, iterations=200):
     """Softmax regression on frozen features: mean cross-entropy + penalty / 2 |weight|^2, by L-BFGS.
 
-    features  (n, d) float, standardised inside; labels (n,) integers from 0
-    penalties tried on a part `held_out` of the rows, drawn with `seed`; the best is then fitted to all rows
-    iterations of L-BFGS at most, for each fit
+    features    (n, d) float, n >= 2, standardised inside
+    labels      (n,) integers from 0
+    penalties   candidates for `penalty`: the best is the one with the highest accuracy on a share `held_out` of the
+                rows, drawn with `seed`, after a fit to the others; with it all rows are then fitted
+    iterations  of L-BFGS, at most, for each fit
     Returns Probe. Raises ValueError for wrong shapes, no penalties, held_out outside (0, 1), iterations < 1.
     """
     features, labels = _check(features, labels)

@@ -78,17 +78,17 @@ def simclr(
 
     draw_pairs     function of a numpy Generator that returns x1, x2 or more, each (n, h, w, c) float32, ready for the
                    encoder: row i of all shows the same thing
-    params, state  of `refimpl.nn.resnet_init`, or of
-    encoder        resnet, cnn or whitened of `refimpl.nn`
-    steps          the same seed gives the same bits; or
-    minutes        as many steps as fit: a slower machine takes fewer of the same schedule
-    rule           adamw, muon or another optimizer of `refimpl.nn` with learning_rate and weight_decay
+    params, state  to start from, as `refimpl.nn.resnet_init`, `cnn_init` or `whitened_init` returns them
+    encoder        resnet, cnn or whitened of `refimpl.nn`: the one that params and state are of
+    steps          how many: with it the same seed gives the same bits. Or
+    minutes        a budget, for as many steps as fit: a slower machine takes fewer of the same schedule
+    rule           the optimizer: adamw, muon or another of `refimpl.nn` that takes learning_rate and weight_decay
     learning_rate  its peak, reached after the share `warmup` of the training, then a cosine down to 0
     hidden         width of the projection head's hidden layer; None: that of the embedding
-    projection     width of its output
-    head           of a training that this one continues, the `head` of its Trained, with its params and state: say, one
-                   on smaller pictures; it has its own widths. None: a new one
-    about          of the data, as of `loop.train`; the settings above are added
+    projection     width of the head's output
+    head           to continue an earlier training (on smaller pictures, say): the `head` of its Trained, together with
+                   its params and state; `hidden` and `projection` are then not used. None: a new head
+    about          what identifies the data, see `loop.train`; the settings above are added
     progress       called as progress(share of the training done, steps done, last loss) after each step
     loop           evaluate, evaluations, checkpoint, save_seconds of `loop.train`
     Returns Trained. Raises ValueError for wrong arguments, FloatingPointError if the loss stops being finite.
