@@ -1,4 +1,4 @@
-"""Nearest-neighbour indexes, k-means, the recall of a search, and the choice of its parameters."""
+"""Nearest-neighbour indexes, k-means, recall, and the tuning of search parameters. docs/ann.md is the start page."""
 
 from .exact import ExactIndex
 from .hamming import HammingIndex

@@ -1,9 +1,13 @@
-"""Exact search: a matrix product that never stands in memory, and a comparison that rarely lets a vector through.
+"""Exact search: a matrix product that is never stored, and a comparison that rarely lets a vector through.
 
-For a block of queries, the panels of the database (panels.py) pass by. Each tile of ROWS x COLUMNS scores is computed
-in registers and compared at once with each query's limit, the score of its k-th best so far. Almost no tile has a
-score above: the j-th vector enters a list of k with probability k / j, so that of n vectors k + k ln(n / k) do, 110 of
-200,000 for k = 10. Those few are measured exactly, in float64, and put in place.
+The database is packed in panels of COLUMNS vectors (panels.py), and a block of queries is compared with one panel
+after the other. The score of a vector, q.x - |x|^2 / 2 (q.x for "ip"), is largest for the nearest. Each tile of ROWS x
+COLUMNS scores is computed in registers and compared at once with each query's limit, the score of its k-th best so far.
+Almost no tile has a score above: with vectors in random order, the j-th enters a list of k with probability k / j, so
+that of n vectors k + k ln(n / k) do, 110 of 200,000 for k = 10. Those few are measured exactly, in float64, and put in
+place.
+
+Where the data have principal axes, the product is of a few coordinates and bounds the scores (principal.py).
 
 The limit is lowered by the bound on the rounding errors of both sides (panels.rounding_error). A vector that
 belongs to the answer is therefore never missed, ties at the k-th place included, and the answer does not depend on
@@ -169,8 +173,11 @@ def merge_lists(k, *lists):
 class ExactIndex(Index):
     """Exact nearest neighbours by comparing with every vector.
 
-    Search 2 n d operations a query, memory twice that of the vectors (rows, and panels). A filter that leaves less
-    than half of the vectors packs those for the search: O(n d), once a call.
+    metric   "l2", "cosine" or "ip" (index.py)
+
+    Search 2 n d operations a query; memory twice that of the vectors (the table, and the panels). Both are less where
+    principal axes pay (principal.py). A filter that leaves less than half of the vectors packs those for the search:
+    O(n d), once a call.
     """
 
     _built_part = _tail = None

@@ -1,12 +1,13 @@
 """HNSW: a graph of near vectors under a few sparser ones; a query walks downhill, from far jumps to short steps.
 
 Malkov and Yashunin, "Efficient and robust approximate nearest neighbor search using hierarchical navigable small
-world graphs", 2018, arXiv:1603.09320. A vector gets a level, floor(-ln(u) / ln(M)), u uniform: layer l holds those of
-level >= l, a share of M^-l. The search walks greedily down through the upper layers, and on the ground keeps the `ef`
-nearest seen so far: the nearest of them that was not yet opened is opened (its neighbours are measured), until all
-of them are. Neighbours are chosen by diversity (the paper's algorithm 4): going through candidates by distance, e is
-linked to q unless one linked before is nearer to e than q is. So links point in all directions, and few lead
-between the same two clusters.
+world graphs", 2018, arXiv:1603.09320. A vector gets a level, floor(-ln(u) / ln(M)), u uniform, M the number
+of links that it makes on a layer: layer l holds the vectors of level >= l, a share of M^-l. The search walks greedily
+down through the upper layers. On layer 0, the ground, which holds all vectors, it keeps the `ef` nearest seen so far,
+and opens (measures the neighbours of) the nearest of them that is not opened yet, until all of them are. Neighbours of
+a vector q are chosen by diversity (the paper's algorithm 4): going through candidates e by distance, q is linked to e
+unless one linked before is nearer to e than q is. So links point in all directions, and few lead between the same two
+clusters.
 
 Building in parallel, with the same bits at any number of threads. Vectors come in random order, in batches of at most
 a sixteenth of those that are in. All of a batch search the graph as it was before the batch, each writing only its own

@@ -1,9 +1,9 @@
-"""What all tree and hashing indexes share: vectors with ids that come and go, and distances that are exact.
+"""What all indexes share: a table of vectors and ids that come and go, filters, exact distances, and files.
 
 An index is a table of rows (a vector, an id, a live flag) and a structure over the first `built` rows. Rows added
-later form a tail, which every search scans; removed rows stay, closed, until they are too many. When the tail
-outgrows an eighth of the structure, or half of the rows are closed, the live rows are compacted and the structure is
-built anew, so that n single additions cost O(log n) builds. Searching changes nothing.
+later form a tail, which every search scans; removed rows stay in the table, no longer live. When the tail outgrows
+256 rows plus an eighth of the structure, or more than half of the rows are removed, the live rows are compacted and
+the structure is built anew, so that n single additions cost O(log n) builds. Searching changes nothing.
 
 The vectors as stored (float32), and the distance that is returned, by metric:
 
@@ -16,14 +16,19 @@ al. 2014), so each structure only has to know l2. The returned distance is summe
 rounded to float32: it is a function of the two vectors alone, the same in every index, batch and thread. Neighbours
 are ordered by it, then by id.
 
-A search among few open rows (`allow`) would spend its budget on closed ones. If there are no more of them than a
-scan can afford, it scans them; otherwise the budget grows by 1 / (their share), so that as many open rows
-are met. A query for which the structure has fewer than k neighbours, though there are k, scans as well: removing
-rows never makes an answer shorter.
+A row is open if it is live and `allow` admits it. A search among few open rows would spend its budget (lists, leaves
+or candidates to look at) on closed ones. So if no more than `_scan_limit()` rows are open, they are scanned; otherwise
+the budget is divided by their share, so that about as many open rows are met as without a filter. A query for which
+the structure has fewer than k neighbours, though there are k, scans as well: removing rows never makes an answer
+shorter.
 
-A subclass gives `_build()` for a structure over self._vectors[: self._built]; `_candidates(queries, k, open_rows,
-share)` for ids of neighbours in it, -1 for none; `_scan_limit()`, how many open rows a search rather scans; and in
-`_STRUCTURE` the names of the arrays that the structure consists of.
+A subclass provides
+
+    _build()          makes the structure over self._vectors[: self._built]
+    _candidates(queries, k, open_rows, share)
+                      -> ids (n, any) of neighbours in the structure, -1 for none; share: of its rows that are open
+    _scan_limit()     -> up to how many open rows a scan is cheaper than a search
+    _STRUCTURE        the names of the arrays that the structure consists of
 """
 
 import contextlib
@@ -44,7 +49,10 @@ _ROWS = ("_vectors", "_ids", "_live")  # the table, as arrays
 
 
 class Neighbors(NamedTuple):
-    """ids (n, k) int64, -1 where there are fewer than k; distances (n, k) float32, ascending, +inf there."""
+    """What a search returns, nearest first, by (distance, id).
+
+    ids (n, k) int64, -1 where there are fewer than k; distances (n, k) float32, ascending, +inf in the same places.
+    """
 
     ids: np.ndarray
     distances: np.ndarray
@@ -139,18 +147,19 @@ def lengthened(vectors, length):
 
 
 class Index:
-    """fit, add, remove, search, save, load; see the head of this file.
+    """The base class of all indexes: fit, add, remove, search, save, load; see the head of this file.
 
     metric     "l2", "cosine" or "ip"
     len(index) the number of live vectors
 
-    Vectors and queries are finite real numbers within float32, of any dtype; float32 of them is what is stored and
-    measured. For "cosine" none may be zero; for "l2" and "ip" no number larger than 2^125 / sqrt(d). Where squares
-    leave float32, above some 10^18 or below some 10^-18, or for "ip" one vector is thousands of times as long as the
-    others, structures cannot tell near from far; only ExactIndex, KDTreeIndex, IVFIndex within its lists, and scans
-    can. Ids are distinct integers >= 0. Whatever is not as described raises ValueError that names the argument, and
-    changes nothing;
+    Vectors and queries are finite real numbers within the range of float32, of any dtype; they are stored and measured
+    as float32. For "cosine" none may be zero; for "l2" and "ip" no number may be larger than 2^125 / sqrt(d). Ids are
+    distinct integers >= 0. Whatever is not as described raises ValueError that names the argument, and changes nothing;
     so do add, remove, search and save before a fit.
+
+    Extreme data: where squares leave float32, above some 10^18 or below some 10^-18, or for "ip" one vector is
+    thousands of times as long as the others, structures cannot tell near from far. Only ExactIndex, KDTreeIndex,
+    IVFIndex within its lists, and scans can.
     """
 
     _STRUCTURE = ()  # names of attributes that are arrays
@@ -228,12 +237,13 @@ class Index:
 
         k        >= 1; where there are fewer vectors, the rest are -1 and +inf
         allow    which vectors may be found: (len(index),) bool, one for each of self.ids, or distinct ids, of which
-                 those that are not in the index find nothing; None: all
+                 those that are not in the index are ignored; None: all
         threads  of the kernels; None: as many as Numba has. The answer has the same bits with any number, and a query
                  the same alone as in a batch
 
-        Distances are float32 of what the head of this file says, in the unit of the vectors for "l2", without one for
-        "cosine" (0 to 2), and minus the inner product for "ip". Exact or not is up to the index.
+        Distances are float32: for "l2" the Euclidean distance in the unit of the vectors, for "cosine" 1 - cos (0 to
+        2), for "ip" minus the inner product. They are exact for the neighbours returned; whether these are the true
+        nearest depends on the index. Raises ValueError for bad arguments, and before a fit.
         """
         k = check_integer(k, "k", minimum=1)
         queries, open_rows = self._check_search(queries, allow)

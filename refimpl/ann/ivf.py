@@ -147,12 +147,13 @@ def list_axes(vectors, labels):
 class IVFIndex(Index):
     """Approximate nearest neighbours in the lists of the nearest centroids.
 
-    lists    number of lists; None: 4 sqrt(n)
-    probes   lists to look into for each query. A query that finds fewer than k there looks into more
+    lists    L, the number of lists; None: 4 sqrt(n)
+    probes   lists to look into for each query; more where these hold fewer than k
     seed     of the clustering
 
-    Build O(n L d); search 2 e (L + probes n / L) operations a query, and O(d) for each vector measured; memory beside
-    the vectors: e + 3 numbers for each, e = d or, where that pays, some principal coordinates (principal.py).
+    Build O(n L d); search 2 e (L + probes n / L) operations a query, and O(d) for each vector measured. Memory beside
+    the vectors: e + 3 numbers for each. e is the number of coordinates that the lists keep of a vector: d or, where
+    that pays, fewer, along principal axes (principal.py).
     """
 
     _STRUCTURE = (

@@ -23,10 +23,10 @@ from .kdtree_search import open_tree, range_tree, search_tree
 class KDTreeIndex(Index):
     """Exact nearest neighbours in few dimensions.
 
-    leaf_size    points in a leaf, at most (coinciding points apart)
-    eps          >= 0: distances up to (1 + eps) times the true ones will do; l2 in the stored form (index.py)
-    max_leaves   leaves searched for a query, those with the nearest cells, or more if these hold fewer than k, and if
-                 `allow` closes rows; None for an exact answer
+    leaf_size    points in a leaf, at most; points that coincide share a leaf of any size
+    eps          >= 0: distances may be up to (1 + eps) times the true ones; l2 in the stored form (index.py)
+    max_leaves   leaves to search for a query, those with the nearest cells first; more if these hold fewer than k, or
+                 if `allow` closes rows. None: no limit, for an exact answer (with eps 0)
 
     Build O(d n log n); search O(log n) in few dimensions, O(n) in many.
     """

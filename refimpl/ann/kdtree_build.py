@@ -1,11 +1,11 @@
 """The kd-tree's cuts and its layout in memory: points -> Tree.
 
-The cut: the midpoint of the points' bounding box (sliding midpoint, Maneewongvatana and Mount 1999), which makes fat
-cells. The box is that of the points, not of the cell, so both sides get a point and no cut is wasted on empty space.
-Points that crowd together geometrically would make a deep tree of it: beyond depth 2 log2 n + 8 it is at the median.
-Where no axis can halve the points, as of one-hot vectors, that takes them off one by one: beyond twice that depth the
-rest is a leaf, so that a build takes O(n log n) whatever the data. Points that coincide are never cut: they share a
-leaf of any size.
+The cut: the midpoint of the points' bounding box on its widest axis (sliding midpoint, Maneewongvatana and Mount 1999),
+which makes fat cells. The box is that of the points, not of the cell, so both sides get a point and no cut is wasted on
+empty space. Two cases would make the tree deep. Points that crowd together geometrically (1, 1/2, 1/4, ...) lose one
+point a cut: beyond depth 2 log2 n + 8 the cut is at the median instead. One-hot vectors lose one point a cut even so,
+as no axis can halve them: beyond twice that depth the rest is one leaf. So a build takes O(n log n) whatever the data.
+Points that coincide are never cut: they share a leaf of any size.
 
 Layout in memory. Nodes are in preorder: the left child of node i is node i + 1.
 

@@ -132,10 +132,13 @@ def kmeans(
 
     minimises  inertia = sum over i of |x_i - c(label_i)|^2, to a local minimum
 
+    x          finite real numbers, of any dtype; clustered as float32
     init       "k-means++", "random" (distinct rows) or an array (k, d)
     max_iter   updates of the centroids, at most; 0 only labels
     tol        stop when the centroids move, in sum of squares, by no more than tol times the mean variance of x
+    seed       of the first centroids, unless `init` gives them
     spherical  centroids of unit length, for vectors of unit length (Dhillon and Modha 2001)
+    threads    of the kernels; None: as many as Numba has
     progress   called as progress(updates done, max_iter) after each; at the end with both alike
 
     O(n k d) an iteration. Raises ValueError for bad arguments, k > n among them.
@@ -221,8 +224,12 @@ def mini_batch_kmeans(
     the updates of a batch taken together. A centroid that got no row within a pass over the data (n / batch batches)
     starts anew at the row of the batch that is farthest from its own centroid.
 
+    batch      rows drawn for each update, distinct; all n if there are fewer
+    max_iter   updates of the centroids; none is left out
+    The other arguments are as for `kmeans`.
+
     O(max_iter batch k d), and O(n k d) for the labels at the end. Inertia is a few percent above that of `kmeans`.
-    Raises as `kmeans`.
+    Raises ValueError as `kmeans` does.
     """
     max_iter, batch = check_integer(max_iter, "max_iter", minimum=0), check_integer(batch, "batch", minimum=1)
     seed = check_integer(seed, "seed", minimum=0)

@@ -150,12 +150,14 @@ class IVFPQIndex(ReorderedIndex):
     """Approximate nearest neighbours by the product codes of residuals, in the lists of the nearest centroids.
 
     lists, probes   as for IVFIndex
-    parts           bytes of a code, with up to 4 bits at most 512; bits: 1 to 8, of each part
-    rotation        "none" or "opq"
+    parts           m, the parts of a vector (d, if that is less); with bits <= 4 at most 512
+    bits            of the code of a part, 1 to 8; it is stored in a byte, with bits <= 4 in half a byte
+    rotation        "none", or "opq": rotate the residuals before they are cut into parts
     rerank          codes to keep for each query (at least k) and rank by their exact distances
     seed            of clusterings and samples
 
-    Build O(n d (L + 2^bits)); search O(d L + d 2^bits + parts probes n / L) a query.
+    Build O(n d (L + 2^bits)); search O(d L + d 2^bits + parts probes n / L) a query; memory beside the vectors:
+    parts + 8 bytes each, with bits <= 4 parts / 2 + 8.
     """
 
     _STRUCTURE = (

@@ -2,16 +2,17 @@
 
 Gao and Long, "RaBitQ: quantizing high-dimensional vectors with a theoretical error bound for approximate nearest
 neighbor search", SIGMOD 2024. Let r be a vector and s a query, both minus the same centroid and turned by the same
-random rotation, in d dimensions. Of r the code keeps the signs; with the right length, the vector of signs is
+random rotation, in d dimensions. The code keeps the signs of r; scaled to the right length, the vector of signs is
 
     v = f sign(r)        f = |r|^2 / |r|_1        so that  v.r = |r|^2,  or  v = r + w  with  w orthogonal to r
 
     v.s = r.s + w.s      |w|^2 = d f^2 - |r|^2
 
-A random rotation turns r into a random direction, and given r and the angle between r and s, the part of s that is
-orthogonal to r into a random direction among those orthogonal to r. Hence w.s has mean 0: v.s is an unbiased estimate
-of r.s. And w.s is |w| |s'| (s' that part of s, |s'| <= |s|) times one coordinate of a random point on a sphere in d - 1
-dimensions, whose deviation is 1 / sqrt(d - 1); it exceeds eps0 of them with probability exp(-eps0^2 / 2) at most:
+Let s' be the part of s that is orthogonal to r: w.s = w.s'. After a random rotation r has a random direction and, given
+r and the angle between r and s, s' has a random direction among those orthogonal to r. Hence w.s has mean 0: v.s is an
+unbiased estimate of r.s. And w.s is |w| |s'|, at most |w| |s|, times one coordinate of a random point on a sphere in
+d - 1 dimensions. That has deviation 1 / sqrt(d - 1), and exceeds eps0 deviations with probability exp(-eps0^2 / 2) at
+most:
 
     |v.s - r.s| <= eps0 g |s|      g = |w| / sqrt(d - 1)      (Theorem 3.2; both sides: 2 exp(-eps0^2 / 2))
 

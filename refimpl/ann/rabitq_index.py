@@ -1,9 +1,10 @@
-"""An inverted file of RaBitQ codes that measures exactly what the error bound cannot rule out, and nothing else.
+"""Inverted lists of RaBitQ codes: only the vectors that the error bound cannot rule out are measured exactly.
 
-The lists are those of IVF (ivf.py): one a k-means cluster, a query looks into the few with the nearest centroids. In a
-list there are codes of one bit a dimension (rabitq.py), which give for each vector an estimate of its distance, and
-with the bound a distance below which it hardly lies. The exact distance is computed only where this lower bound is
-within the k-th smallest exact distance so far. So there is no number of candidates to choose: eps0 says how sure to be.
+The lists are those of IVF (ivf.py): one a k-means cluster, a query looks into the few with the nearest centroids. Each
+vector in a list has a code of one bit a dimension (rabitq.py), which gives an estimate of its distance and, by the
+error bound, a lower bound that the distance is hardly ever below. The exact distance is computed only where the lower
+bound is within the k-th smallest exact distance so far. So there is no number of candidates to choose: eps0 says how
+sure to be.
 
 Queries are sorted by their nearest list, and go through their lists nearest first, each on its own: what it finds
 depends on no other. Neighbours in that order read the same codes and the same vectors, from the cache.
@@ -218,11 +219,11 @@ def nearest_groups(groups, queries, m):
 class RaBitQIndex(Index):
     """Approximate nearest neighbours by one bit a dimension, measuring exactly what an error bound lets through.
 
-    lists    number of lists; None: 4 sqrt(n)
-    probes   lists to look into for each query. A query that finds fewer than k there looks into more
-    eps0     width of the bound, in deviations: a vector is passed over if its estimate less eps0 deviations is beyond
-             the k-th best, which one that belongs there is with probability exp(-eps0^2 / 2) at most; 0 trusts the
-             estimates, and a few tens measure everything
+    lists    L, the number of lists; None: 4 sqrt(n)
+    probes   lists to look into for each query; more where these hold fewer than k
+    eps0     width of the bound, in deviations: a vector is passed over if its estimate minus eps0 deviations is beyond
+             the k-th best. One that belongs to the k best is passed over with probability exp(-eps0^2 / 2) at most. 0
+             trusts the estimates, and a few tens measure everything
     seed     of the clustering, the rotation and the rounding
 
     Build O(n d (L + d)); search O(d (L + d) + (d / 8) probes n / L) a query, and O(d) for each vector measured; memory

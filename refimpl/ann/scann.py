@@ -13,8 +13,9 @@ inner product and known numbers:
 
     |q - x~|^2 = |q - c|^2 - 2 q.r~ + (|r~|^2 + 2 c.r~)
 
-the first term a number a list, the second the table sum, the third a number stored with the code. r~ lies along the
-first principal axes of the residuals (code_axes.py), so that q.r~ needs the query's coordinates along these only.
+The first term is one number for a query and list, the second the sum of table look-ups, the third a number stored with
+the code. r~ lies along the first principal axes of the residuals (code_axes.py), so that q.r~ needs the query's
+coordinates along these only.
 
 The lists lie in the order of their centroids along the principal axis, so that near ones are nearer in memory.
 
@@ -52,9 +53,12 @@ class ScaNNIndex(ReorderedIndex):
     """Approximate nearest neighbours by 4-bit codes in lists, scanned in registers and re-ordered exactly.
 
     lists, probes   as for IVFIndex
-    parts           of a code, 4 bits each, at most 512; None: as few as rank as well as d / 2 would without axes
-    threshold       T of the anisotropic loss, as a share of each vector's norm, in (0, 1); None: the plain loss
-    spill           weight of SOAR's second term (1 is usual): each vector in two lists; None: in one
+    parts           of a code, 4 bits each, at most 512; None: as few, along principal axes, as rank as well as d / 2
+                    parts of two coordinates without axes (code_axes.py)
+    threshold       T of the anisotropic loss (anisotropic.py), as a share of each vector's norm, in (0, 1); None: the
+                    plain loss
+    spill           None: each vector in one list. A number: each in two, the second chosen by SOAR (soar.py) with this
+                    weight (1 is usual)
     rerank          codes to keep for each query (at least k) and rank by their exact distances
     seed            of clusterings and samples
 

@@ -1,11 +1,12 @@
 """The cheapest search parameters that reach a recall, found by measuring.
 
-What an index spends on a query is set by one or two numbers (BUDGETS), none of which its structure depends on. Every
-combination is searched once for its recall, which is exact: a count of true neighbours. Then all are timed in turn,
-several rounds, so that a machine that slows down slows all of them; the time of a point is its median. Points that
-are no slower to beat in both are the curve, and its cheapest point at the target or above is set on the index.
+What an index spends on a query is set by one or two parameters (BUDGETS). The structure does not depend on them, so
+nothing is built anew. Every combination of values is searched once for its recall, an exact count of true neighbours.
+Then all are timed in turn, several rounds, so that a machine that slows down slows all of them; the time of a point is
+its median. The points that no other one beats or equals in recall and rate are the curve (the Pareto front), and its
+fastest point at the target or above is set on the index.
 
-Choosing depends on the timings, and on nothing else that varies: ties go to the smaller parameters.
+The choice depends on the timings, and on nothing else that varies: ties go to the smaller parameters.
 """
 
 import itertools
