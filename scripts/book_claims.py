@@ -10,7 +10,7 @@
 
 On rendered products and drawn points, in minutes: enough to see whether an effect is there, not how large it is in a
 shop. The sentences are written by rules from the numbers (`verdict` in each claim's file), with the spread over
---seeds as the measure of noise.
+--seeds of the differences as the measure of noise.
 """
 
 import json
@@ -19,6 +19,7 @@ import claim_distances
 import claim_focal
 import claim_negatives
 import claim_supervision
+import claim_training
 from claims import Options
 from command_line import Stages, one_line_errors
 from results import arguments, parse, record, record_of_a_part, save_figure
@@ -34,8 +35,9 @@ CLAIMS = {
 
 
 def numbers(name, options, stages):
-    """What the claim measures: from the folder of checkpoints if it is there, for the same options."""
-    about = {"items": options.items, "steps": options.steps, "seed": options.seed, "seeds": list(options.seeds)}
+    """What the claim measures: from the folder of checkpoints if it is there, for the same options and constants."""
+    about = {"items": options.items, "steps": options.steps, "seed": options.seed, "seeds": options.seeds}
+    about = json.loads(json.dumps({**about, "constants": constants(name)}))  # as they come back: tuples are lists
     kept = None if options.folder is None else options.folder / f"claims-{name}.json"
     if kept is not None and kept.exists():
         found = json.loads(kept.read_text(encoding="utf-8"))
@@ -47,6 +49,15 @@ def numbers(name, options, stages):
         with atomic_write(kept) as file:
             file.write(json.dumps({"about": about, "numbers": found}).encode())
     return found
+
+
+def constants(name):
+    """{name: value} of what a claim's files measure with."""
+    shown = ("TITLE", "XLABEL", "YLABEL")
+    modules = [claim_training, CLAIMS[name]] if name in ("negatives", "supervision") else [CLAIMS[name]]
+    return {
+        key: value for module in modules for key, value in vars(module).items() if key.isupper() and key not in shown
+    }
 
 
 def panel(name, found):
@@ -69,7 +80,7 @@ def main():
     parser.add_argument("--items", type=int, default=480, help="products rendered (default 480)")
     parser.add_argument("--steps", type=int, default=150, help="of each training (default 150)")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each kind (default 3)")
-    args = parse(parser, items=16, steps=1, seeds=1)
+    args = parse(parser, items=16, steps=1, seeds=2)
     some = [name for name in CLAIMS if name in args.claims]
     if len(some) < len(CLAIMS):
         record_of_a_part(parser, args, "_".join(["book_claims", *some]))

@@ -93,7 +93,8 @@ def verdict(found):
         return f"Did not hold: with varied lengths {where}."
     extent = "and the gap grows with the dimension" if grows else "though the gap does not grow with the dimension"
     same = "all three rank alike" if equal < 1e-3 else f"they still differ by {equal:.3f}"
-    return f"Held only without normalisation: with varied lengths {where}, {extent}; on vectors of length 1 {same}."
+    answer = "Held only without normalisation" if equal < 1e-3 else "Held"
+    return f"{answer}: with varied lengths {where}, {extent}; on vectors of length 1 {same}."
 
 
 def draw(axes, found):

@@ -6,7 +6,7 @@ pictures, so only the number of comparisons differs: what is measured is the los
 
 import numpy as np
 from claim_training import learn, make_shop, two_photographs
-from claims import mean_and_spread, share_of_gain
+from claims import beats, mean_and_spread, share_of_gain
 from results import step_printer
 
 from refimpl.losses import info_nce
@@ -28,7 +28,7 @@ def measured(options, stages):
                 by_seed.append(
                     learn(
                         shop, lambda rng: draw(rng, batch), compared_with(k), steps=options.steps, seed=seed,
-                        about={**options.about(), "negatives": k},
+                        about={**options.about(), "negatives": k, "temperature": TEMPERATURE},
                         path=options.checkpoint(f"negatives-{k}-{seed}"), progress=step_printer(progress),
                     )
                 )  # fmt: skip
@@ -52,15 +52,15 @@ def compared_with(k):
 
 
 def verdict(found):
-    means, spread = mean_and_spread(found["map"])
+    means, _ = mean_and_spread(found["map"])
+    few, *_, many = found["map"]
     counts = found["negatives"]
-    gain, noise = means[-1] - means[0], 2 * np.hypot(spread[0], spread[-1])
     words = f"mAP {means[0]:.3f} with {counts[0]} and {means[-1]:.3f} with {counts[-1]}"
-    if gain > noise:
+    if beats(many, few):
         middle = len(counts) // 2
         part = share_of_gain(means, middle)
         return f"Held: {words}; {counts[middle]} negatives already bring {100 * part:.0f}% of the gain."
-    direction = "fell" if gain < -noise else "did not change by more than the seeds differ"
+    direction = "fell" if beats(few, many) else "did not change by more than the seeds differ"
     return f"Did not hold: from few negatives to many the quality {direction} ({words})."
 
 

@@ -54,7 +54,8 @@ def measured(options, stages):
         with stages.stage(f"{name}, seed {seed}", "step") as progress:
             return learn(
                 shop, draw, lambda z1, z2, rng: nt_xent(z1, z2, temperature=TEMPERATURE), steps=options.steps,
-                seed=seed, about={**options.about(), "pairs": name}, views=views, progress=step_printer(progress),
+                seed=seed, about={**options.about(), "pairs": name, "temperature": TEMPERATURE}, views=views,
+                progress=step_printer(progress),
                 path=options.checkpoint(f"supervision-{name.replace(' ', '-')}-{seed}"),
             )  # fmt: skip
 

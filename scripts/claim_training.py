@@ -63,7 +63,8 @@ def learn(shop, draw_rows, loss, *, steps, seed, about, path, progress, views=VI
         return {**run, "state": state}, value
 
     run = train(
-        {"params": params, "state": state}, step, seed=seed, steps=steps, about={**about, "views": views},
+        {"params": params, "state": state}, step, seed=seed, steps=steps,
+        about={**about, "views": views, "rate": [LEARNING_RATE, WARMUP]},
         checkpoint=path, progress=progress,
     )  # fmt: skip
     return judge(shop, run.sections["params"], run.sections["state"])

@@ -16,8 +16,8 @@ Layout in memory, list after list, each filled up to whole blocks of LANES = 32:
     factors (blocks, 3, 32)       float32: bias, scale, spread (rabitq.py); bias +inf in lanes without a vector
     rows (blocks, 32)             the row in the table of the index
 
-What limits it: operations on bytes. 32 codes of 128 bits take 16 times a load, two shuffles and six more, some 5 a
-code; a vector that is measured takes 512 bytes from memory.
+What limits it: operations on bytes. 32 codes of 128 bits take 16 times a load, two shuffles and six more, some 5
+instructions a code; a vector that is measured takes 512 bytes from memory.
 """
 
 import numpy as np

@@ -93,6 +93,9 @@ PICTURE = "{tmp}/one/test/cats/0.png"
 SEARCH = ["{tmp}/one", "--query", PICTURE, "--out", "{tmp}/page.html"]
 OUT = ["--out", "{tmp}/out"]
 WRONG = [
+    ("book_claims", ["--seeds", "1"], "--seeds: expected at least 2, got 1"),
+    ("search_folder", ["x" * 300, "--query", "x.png"], "no such folder"),
+    ("quickstart", ["--data", "x" * 300], "--data: expected"),
     ("quickstart", ["--minutes", "-1"], "--minutes"),
     ("quickstart", ["--minutes", "x"], "--minutes"),
     ("quickstart", ["--minutes", "0"], "--minutes"),
