@@ -1,8 +1,8 @@
 """Labelled pictures from a folder or a zip archive laid out as `SPLIT/CLASS/IMAGE` or `CLASS/IMAGE`.
 
-The folder that holds a picture is its class, the one above the split. Which of the three depths it is, the pictures
-say: the depth that most of them have. A single folder around everything (as in an archive of a repository) is left
-out of account, unless its name is that of a split.
+The folder that holds a picture is its class; the folder above that, if there is one, is its split. Which layout it is
+follows from the depth that most pictures have; pictures at another depth are skipped. A single folder around everything
+(as in an archive of a repository) does not count, unless its name is that of a split.
 
 A zip is read in place and never unpacked to disk, so names such as `../../x` can do no harm; a file in it that claims
 or turns out to be larger than `MAX_FILE_BYTES` is not read, and every picture's pixel count is checked before it is

@@ -13,8 +13,8 @@ model trained on it learns the old ranking. Dividing each click by its e (invers
 
     log = simulate_searches(query_image, shown, attraction, examination, tags=..., n_users=...)
     raw = click_rates(log)                                    biased to the top
-    fair = debiased_click_rates(log, examination)             where it is not known, np.maximum(
-                                                              estimate_examination(log), 0.1)
+    fair = debiased_click_rates(log, examination)             unbiased; where examination is not known, take
+                                                              np.maximum(estimate_examination(log), 0.1)
     pairs = top_click_pairs(fair, per_query=1)                (m, 2), as of `pairs`
 
 Source: Joachims, Swaminathan and Schnabel, "Unbiased learning-to-rank with biased feedback", WSDM 2017.

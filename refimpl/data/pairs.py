@@ -10,8 +10,8 @@
 
 Pairs are (m, 2) int64, negatives (m, count) int64: row numbers of one collection, so that the same pictures are stored
 once. `groups` (n,) says what counts as similar: labels, or the item in the picture. A negative is never of the query's
-group, nor the query's own positive, where `positives` says which that is: pairs mined from clicks may cross groups, or
-have none (`np.arange(n)`, with which only the query itself is left out).
+group. Pairs mined from clicks may cross groups: give each query's own positive as `positives`, and it is no negative
+either. Where there are no groups, `np.arange(n)` makes each picture a group, and only the query itself is left out.
 """
 
 from typing import NamedTuple

@@ -36,9 +36,10 @@ def stratified_sample(labels, k, seed):
 
     labels  (n,) integers
     k       0 <= k <= n
-    Every class is within one row of its share, and every row's chance is k / n, so that the sample's means are
-    unbiased: each class gets the whole part of its share, and one of the rows that are left with the rest as its
-    chance. (Where the largest rests get them, classes with small ones have less than their share in every sample.)
+    Each class gets the whole part of its share k n_c / n; the rows still missing go to classes drawn at random, one at
+    most to each, with the fractional part of its share as the chance. So every class is within one row of its share,
+    every row's chance is k / n, and the sample's means are unbiased. (Given to the largest fractions instead, the rows
+    would leave classes of small fractions below their share in every sample.)
     """
     labels = check_groups(labels, "labels", min_rows=0)
     n, k = _check_sizes(len(labels), k)

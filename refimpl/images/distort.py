@@ -25,8 +25,9 @@ def distort(images, seed, *, size=None, rotation=10.0, scale=0.2, shear=0.2, shi
     scale     s: both axes are scaled by factors between 1 / (1 + s) and 1 + s, uniform in the logarithm
     shear     columns move by up to this share of the distance to the middle row
     shift     in both directions, share of the side
-    elastic   standard deviation of the spline's coefficients, share of the side: a point of the grid, where the spline
-              has 1/6, 4/6 and 1/6 of three of them to a side, is displaced by half of it
+    elastic   standard deviation of the spline's coefficients, share of the side. At a point of the grid the spline
+              averages 3 x 3 coefficients, with weights 1/6, 4/6 and 1/6 along each axis, so the displacement there has
+              half that standard deviation
     grid      points of the elastic grid to a side, 2 or more
     Returns (n, size, size) float32. Raises ValueError for wrong arguments.
     """

@@ -195,8 +195,11 @@ def ratio_test(numerator_a, denominator_a, numerator_b, denominator_b, *, confid
 
 
 def sequential_test(difference, standard_error, prior_deviation, *, confidence=0.95):
-    """A `Difference` that may be looked at as often as one likes, and stopped at: the mixture sequential probability
-    ratio.
+    """A `Difference` that holds however often one looks and whenever one stops: the mixture sequential probability
+    ratio test.
+
+    difference, standard_error  B minus A and its standard error so far, as of `mean_test` or `ratio_test`
+    prior_deviation             the size of effect to be most sensitive to, fixed beforehand
 
         V = standard_error^2, T = prior_deviation^2
         L = sqrt(V / (V + T)) exp(T difference^2 / (2 V (V + T)))     p = min(1, 1 / L)
@@ -204,10 +207,9 @@ def sequential_test(difference, standard_error, prior_deviation, *, confidence=0
 
     Under the null hypothesis L is a martingale if V is known, so the chance that 1 / L ever falls below alpha is at
     most alpha, whenever one stops; an ordinary p-value checked daily is fooled several times as often. An estimated
-    error is as good once it is of some dozens of users a bucket; with two or three it may be small by chance, and in
-    looking from the second user on, one experiment in seven may be fooled. The price is a wider interval. Once p has
-    been small it stays so: keep the least one seen. prior_deviation: the size of effect to be most sensitive to, fixed
-    beforehand.
+    standard error is as good as a known one once it comes from some dozens of users a bucket; from two or three it may
+    be small by chance, and of experiments looked at from the second user on, one in seven may be fooled. The price is a
+    wider interval. A later look may give a larger p, but the smaller one stays valid: keep the least one seen.
     Source: Johari, Koomen, Pekelis, Walsh, Always valid inference, Operations Research 2022, eq. 11; Robbins, 1970.
     """
     difference = check_number(difference, "difference")

@@ -5,9 +5,9 @@ Both ways to mix rankings A and B show each document once:
 
     team draft    captains A and B pick in turn their best document that is not yet taken; who picks first is tossed in
                   every round. A click counts for the team of the document.
-    balanced      A and B are merged so that every prefix is made of a top of A and a top of B, as long as each other
-                  give or take one. Clicks are credited to the ranker that has more of them in the top it took to show
-                  them.
+    balanced      A and B are merged so that every prefix of the page is made of the first i documents of A and the
+                  first j of B, with i and j equal or one apart. The ranker wins that has more of the clicked documents
+                  among its first ones, down to the least depth at which either ranking shows the lowest of them.
 
 They differ in what they make of users who click at random, whatever the documents are. In a team draft each position is
 A's or B's with the same chance as long as both have documents left, so neither gains. Balanced interleaving can prefer

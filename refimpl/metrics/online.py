@@ -112,9 +112,8 @@ def visits(log, *, longest=1800.0):
     `longest` seconds after it was left open, and nobody knows for how long: it counts as 0 seconds, so what is measured
     is a lower bound.
 
-    The order of the rows does not matter. Of a user's events at one time, an image that was open is closed first,
-    unless it is clicked at that very time; then a page is shown, then an image opened, and then closed what was opened
-    at that time.
+    The order of the rows does not matter. A user's events at one and the same time are taken in this order: the LEAVEs
+    of images that are not clicked at that time, IMPRESSIONs, CLICKs, and the LEAVEs of the images that were clicked.
     """
     log = check_log(log)
     longest = check_number(longest, "longest", above=0)

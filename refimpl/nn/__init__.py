@@ -1,5 +1,11 @@
 """Differentiable operations on arrays, each with its pullback; encoders and optimizers on flat dicts.
 
+    y, pullback = linear(x, weight, bias)
+    dx, dweight, dbias = pullback(dy)
+
+A pullback is the backward pass of one call, as a function: it takes the gradient of a loss with respect to the result y
+and returns the gradients with respect to the arguments. An encoder's returns a dict with those of its parameters.
+
     convolution     conv2d  depthwise_conv2d
     normalization   batch_norm  layer_norm  group_norm
     pooling         max_pool2d  avg_pool2d  global_avg_pool
@@ -17,9 +23,9 @@
     pretrained      pretrained  save_pretrained  Pretrained: the encoder that comes with the package
     checkpoint      save_checkpoint(path, {"params": params, ...}, rng)  load_checkpoint(path) -> sections, rng
 
-Behind them, fused.py has the layers of the encoders in training with fewer passes over memory, winograd.py their 3x3
-convolutions with a quarter of the multiplications, few_pixels.py those that would mostly multiply by the padding, and
-memory.py arrays that reuse memory.
+The files behind these make the encoders fast and can be skipped at first: fused.py (the layers in training, with fewer
+passes over memory), winograd.py (3x3 convolutions with a quarter of the multiplications), few_pixels.py (convolutions
+of pictures so small that most products would be with the padding) and memory.py (arrays that reuse memory).
 
     params, state = resnet_init(widths=(32, 64, 128), blocks=1, embedding=64, seed=0)
     embeddings, pullback, state = resnet(params, state, images, training=True)

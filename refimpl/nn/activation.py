@@ -26,9 +26,9 @@ def leaky_relu(x, slope=0.01):
 
 
 def elu(x, alpha=1.0):
-    """y = x where x > 0, else alpha (e^x - 1), whose derivative there is y + alpha. Clevert et al.
+    """y = x where x > 0, else alpha (e^x - 1), whose derivative there is y + alpha. alpha >= 0.
 
-    2015, arXiv:1511.07289.
+    Source: Clevert et al. 2015, arXiv:1511.07289.
     """
     x = check_array(x, "x", dtypes=FLOATS)
     alpha = x.dtype.type(check_number(alpha, "alpha", minimum=0))

@@ -25,8 +25,9 @@ SEPARATOR = "::"  # between the names of a section and of an array in it
 def save_checkpoint(path, sections, rng=None):
     """Write `sections`, a dict of dicts of arrays or numbers, and the state of a numpy Generator, to `path`.
 
-    Names of sections and arrays are any text that is not empty, but for what the file could not give back: NUL, "::" in
-    a section or ":" at its end, ".npy" at the end of an array. Raises ValueError for these, and for other values.
+    A name is any text that is not empty, except what the file could not give back: no name may contain NUL, that of a
+    section may not contain "::" or end in ":", and that of an array may not end in ".npy". Raises ValueError for such
+    names, for values that are neither numbers nor text, and for an rng that is neither a Generator nor None.
     """
     arrays = {}
     for section, values in sections.items():

@@ -88,7 +88,10 @@ def mlp_init(widths, *, seed, dtype=np.float32):
 def mlp(params, x):
     """Linear layers with ReLU between them (none after the last): the projection or prediction head of chapter 1.
 
-    Returns y (n, d_out), pullback(dy) -> (dx, gradients), where gradients is a dict like params.
+    params  as `mlp_init` makes them: "layer0/weight", "layer0/bias", "layer1/weight", ...
+    x       (n, d_in), dtype of the parameters
+    Returns y (n, d_out), pullback(dy) -> (dx, gradients), where gradients is a dict like params. Raises ValueError for
+    parameters of other names, or of shapes or dtypes that do not fit.
     """
     layers = len(params) // 2
     if set(params) != {f"layer{i}/{part}" for i in range(layers) for part in ("weight", "bias")} or not params:

@@ -29,10 +29,16 @@ from .pooling import global_avg_pool
 
 
 def resnet_init(*, widths=(32, 64, 128), blocks=1, embedding=64, seed, channels=3, dtype=np.float32):
-    """Parameters and state of a residual network with `blocks` basic blocks in each of len(widths) stages.
+    """New parameters and state of a residual network: two flat dicts, with the names that the module explains.
 
+    widths     output channels of each stage
+    blocks     basic blocks in each stage
+    embedding  d, the length of an embedding
+    seed       an integer or a numpy.random.Generator
+    channels   of the images
+    dtype      float32 or float64
     Convolutions are normal with variance 2 / (kh kw c_in) (He et al. 2015, arXiv:1502.01852), norms start as the
-    identity.
+    identity. Raises ValueError for no stage, and for sizes that are not integers >= 1.
     """
     widths = [check_integer(width, "widths", minimum=1) for width in widths]
     if not widths:
@@ -67,9 +73,13 @@ def resnet_init(*, widths=(32, 64, 128), blocks=1, embedding=64, seed, channels=
 def resnet(params, state, images, *, training):
     """Embeddings (n, d) of images (n, h, w, channels), not normalised.
 
+    images    float32 or float64, as the parameters
+    training  True: batch norm uses the statistics of these images and moves the running ones; False: it uses the
+              running ones, which stay as they are
     Returns embeddings, pullback(dembeddings) -> gradients (a dict like params), and the new state (the old one if not
-    training). Nothing is written to. The gradient for the images is not computed. Raises ValueError for parameters or
-    images that do not fit each other, images that are not finite and, in training, one value a channel.
+    training). The arguments are not written to. The gradient for the images is not computed. Raises ValueError for
+    parameters or images that do not fit each other, for images that are not finite or too small (below 8 x 8 pixels)
+    and, in training, for so few that a batch norm would see only one value a channel.
     """
     if "stem/conv/weight" not in params:
         raise ValueError(f"params: expected those of a residual network, got {sorted(params)[:4]} ...")

@@ -1,9 +1,9 @@
 """Convolutions of pictures with fewer pixels than the kernel has taps, as one dense matrix product.
 
-Behind several poolings a picture is small: 2 x 2 pixels, say. Of the nine taps of a 3x3 kernel over any of them, five
-then lie on the padding, and the direct product multiplies by these zeros: 36 products for each pair of channels. Every
-pixel a of x and every result i have one weight between them, that of the tap s i + u - p = a, or none. So with a
-picture's pixels and channels as one row,
+Behind several poolings a picture is small: 2 x 2 pixels, say. A 3x3 kernel centred on any of them has five of its nine
+taps on the padding, and the direct product multiplies by these zeros too: 36 products for each pair of channels, 20 of
+them with zeros. But a pixel a of x contributes to a result i through one tap at most: the u with s i + u - p = a, with
+stride s and padding p. So with a picture's pixels and channels as one row,
 
     Y = X T        T[(a, c), (i, o)] = weight[u, v, c, o] of the tap that takes a to i, 0 if there is none
     dX = dY T^T    dweight[u, v] = sum over the pairs (a, i) of this tap of (X^T dY)[(a, .), (i, .)]

@@ -31,8 +31,10 @@ def gradient_check(function, arrays, *, seed=0, step=1e-5, elements=20):
     function  called as function(*arrays); returns y, pullback, and anything more is ignored; pullback(dy) returns the
               gradients of the arrays in order (an array, if there is one), None for those not to be checked
     arrays    float64 arrays
-    step      h, for values of the size of one
+    step      h; the default suits arrays whose values are about 1
     elements  how many elements of each array are checked one by one, drawn at random; all, if it has no more
+    Returns GradientErrors. Raises ValueError for arrays that are not float64 or not finite, and for a pullback whose
+    gradients are not as many as the arrays, or of other shapes.
     """
     arrays = [check_array(a, f"arrays[{i}]", dtypes=(np.float64,), finite=True) for i, a in enumerate(arrays)]
     step = check_number(step, "step", above=0)

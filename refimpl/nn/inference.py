@@ -35,12 +35,14 @@ from .winograd_inference import winograd_layer
 
 
 def fold_batch_norm(params, state, *, eps=1e-5):
-    """Parameters for inference: of every "conv" with a "norm", weight' and bias' (see above); everything else as it is,
-    what the state has beside the statistics of norms included.
+    """Parameters for inference: every norm is folded into the convolution before it, as weight' and bias' (see above).
 
-    "stem/conv/weight" with "stem/norm/gamma", ... becomes "stem/conv/weight" and "stem/conv/bias".
-    Raises ValueError for values that are not finite, as a ReLU can hide them from all that is computed with them, and
-    for a norm of which a part is missing.
+    params, state  of a network in this package, flat dicts
+    eps            that of the batch norms in training
+    Returns one flat dict: "stem/conv/weight" with "stem/norm/gamma", ... becomes "stem/conv/weight" and
+    "stem/conv/bias"; the arrays of params and of state that belong to no norm are in it as they are.
+    Raises ValueError for a norm of which a part is missing, and for values that are not finite: a ReLU could turn them
+    into plausible numbers, and nobody would notice.
     """
     params, state = Named("params", params), Named("state", state)
     for section, values in (("params", params), ("state", state)):
@@ -228,7 +230,12 @@ def cnn_inference(folded, images):
 
 
 def resnet_embedder(folded):
-    """embed(images) -> embeddings, for folded parameters of `refimpl.nn.resnet`; packs them once, for many calls."""
+    """embed(images) -> embeddings, for many calls: the weights are packed here, once.
+
+    folded  parameters of `refimpl.nn.resnet`, from `fold_batch_norm`; ValueError for others
+    embed takes images (n, h, w, channels), 8 x 8 pixels or more, finite, of the parameters' dtype, and returns (n, d),
+    not normalised. Raises ValueError for other images.
+    """
     if "stem/conv/weight" not in folded:
         raise ValueError(f"folded: expected parameters of a residual network, got {sorted(folded)[:4]} ...")
     folded = Named("folded", folded)

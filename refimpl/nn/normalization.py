@@ -28,9 +28,11 @@ def batch_norm(x, gamma, beta, running_mean, running_var, *, training, momentum=
     gamma, beta                (c,), dtype of x
     running_mean, running_var  (c,): the averages that inference uses
     training                   True: normalise with the statistics of x and move the running ones by
-                               running <- (1 - momentum) * running + momentum * batch, the variance with m - 1 in its
-                               denominator; False: normalise with the running statistics, which stay as they are
+                               running <- (1 - momentum) * running + momentum * batch, where the variance of a batch
+                               of m values a channel is divided by m - 1; False: normalise with the running
+                               statistics, which stay as they are
     Returns y, pullback(dy) -> (dx, dgamma, dbeta), (running_mean, running_var). The arguments are not written to.
+    Raises ValueError for shapes or dtypes that do not fit and, in training, for a single value a channel.
     """
     x = _check(x)
     channels = x.shape[-1:]

@@ -7,9 +7,9 @@
 It was trained by scripts/train_pretrained.py; docs/pretrained.md says on what, and how good it is. `refimpl.serving`
 has `pretrained_encoder`, which takes pictures of any size.
 
-On disk convolutions and the linear layer are float16, half the size for a rounding of 1 in 2000, below what training
-leaves undecided; norms and running statistics, a hundredth of the numbers but a factor on everything behind them,
-stay float32. Everything is float32 again in memory.
+On disk, convolutions and the linear layer are float16: half the size, for a rounding of 1 in 2000, which is less than
+training leaves undecided. Norms and running statistics stay float32: they are a hundredth of the numbers, and each of
+them scales or shifts everything behind it. In memory everything is float32 again.
 """
 
 from importlib.resources import files

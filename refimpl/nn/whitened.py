@@ -1,4 +1,6 @@
-"""A plain network that learns in few passes: its first layer is computed from the pictures, the others start as copies.
+"""A plain network that learns in few passes over the data.
+
+Its first layer is computed from the pictures, and the other layers start by copying their input to their output.
 
 The network of K. Jordan's airbench94 (2024, arXiv:2404.00498), of which this keeps the parts that make few passes
 enough:
@@ -21,7 +23,8 @@ enough:
     conv2, norm2, ReLU, 2x2 pooling         15 -> 7                         conv3, norm3, ReLU
     conv4, norm4, ReLU, 2x2 pooling         7 -> 3                          conv5, norm5, ReLU; maximum
 
-Beside his network: ReLU in place of GELU, pooling after the norm and not before it, no bias in the whitening.
+What differs from his network: ReLU in place of GELU, pooling after the norm instead of before it, no bias in the
+whitening.
 """
 
 import numpy as np

@@ -60,16 +60,17 @@ def _find(folder):
 def update_table(table, folder, encoder, *, batch=64, progress=None, keep=None):
     """Bring the table up to date with the folder.
 
-    A file counts as unchanged if its size and its time of modification are. What cannot be decoded or is no regular
-    file (a pipe, say, which would be waited for) or larger than MAX_FILE_BYTES is skipped, with the reason; the others
-    go on. So is a folder that cannot be read, and as nobody knows what is in it now, its rows stay. One decoded picture
-    is in memory, and at most `batch` of the encoder's size.
+    A file counts as unchanged if its size and its time of modification are. A file is skipped, with the reason, if it
+    cannot be decoded, is larger than MAX_FILE_BYTES, or is not a regular file (reading a pipe, say, would wait); the
+    others go on. A folder that cannot be read is skipped too, but its rows stay, since nobody knows what is in it now.
+    In memory at any time are one decoded picture and at most `batch` pictures of the encoder's size.
 
     table     an IndexTable of this encoder's embeddings; `empty_table` to begin with
+    batch     pictures that are embedded at a time
     progress  called as progress(done, total) over the files to embed
-    keep      called with the table so far every KEPT_EVERY seconds, to be saved: whoever is interrupted goes on there
-    Returns Indexed, its rows sorted by name. Raises ValueError if `folder` is none, if the table is of another encoder
-    or of another width, and if `batch` is not an integer >= 1; OSError if `folder` itself cannot be read.
+    keep      called every KEPT_EVERY seconds with the table so far; save it, and after an interruption go on from it
+    Returns Indexed, its rows sorted by name. Raises ValueError if `folder` is no folder, if the table is of another
+    encoder or of another width, and if `batch` is not an integer >= 1; OSError if `folder` itself cannot be read.
     """
     check_table(table, encoder)
     batch = check_integer(batch, "batch", minimum=1)

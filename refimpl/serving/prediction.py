@@ -21,10 +21,10 @@ def crop(image, box):
 
 
 def search(table, encoder, image, k):
-    """The k most similar pictures: (rows of the table, cosine similarities), best first.
+    """The k most similar pictures, best first: (rows of the table (k,) int64, cosine similarities (k,) float32).
 
     table  an IndexTable of this encoder's embeddings
-    image  (h, w, 3) uint8
+    image  (h, w, 3) uint8 of any size
     Fewer than k come back if the table has fewer rows. Raises ValueError for a table of another encoder or of another
     width, empty or not, and if k is not an integer >= 1.
     """
