@@ -16,7 +16,7 @@ widths stands beside.
 Budget: a view of 17 pixels costs SimCLR 0.52 GFLOP (87 million multiply-adds, three products, two operations each),
 MoCo, to which it is also a key, 0.70. At 530 GFLOP/s, Muon included, as on the record's machine (430 in one large
 product), 94 minutes were 6.1 million of SimCLR's views: 31 passes over the 50,000 with four of each. The judgements on
-the way come on top, some 10 seconds each, and that at the end, a minute or two an encoder.
+the way come on top, some 10 seconds each, and that at the end, six minutes an encoder.
 MoCo's ablations train a narrower network (13 million) on two views, one phase, so that five minutes are some 800 steps:
 in much fewer, a momentum of 0.999 leaves the keys' encoder where it started.
 """
