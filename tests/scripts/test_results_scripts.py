@@ -356,6 +356,13 @@ def test_the_recorded_verdicts_are_those_of_the_recorded_numbers(script, name):
     assert script(f"claim_{name}").verdict(recorded["numbers"]) == recorded["verdict"]
 
 
+def test_cross_entropy_had_learned_where_focal_loss_was_judged():
+    """Else the record would compare who learns first, not what is learned."""
+    recorded = json.loads((SCRIPTS.parent / "docs" / "results" / "book_claims.json").read_text())["results"]["focal"]
+    table = recorded["numbers"]["average precision"]
+    assert np.mean(table["cross-entropy"][-1]) > 0.75 * np.mean(table["weighted cross-entropy"][-1])
+
+
 def test_noise_in_labels_and_clicks_is_what_it_says(script):
     module = script("claim_supervision")
     shop = module.make_shop(32, 0)
