@@ -118,9 +118,8 @@ def bootstrap_interval(values, *, confidence=0.95, n_resamples=10000, seed=0):
     away = (mean - values) / np.abs(mean - values).max()  # proportional to the jackknife's deviations
     acceleration = np.sum(away**3) / (6 * np.sum(away**2) ** 1.5) * -1
     z = bias + special.ndtri([(1 - confidence) / 2, (1 + confidence) / 2])
-    room = 1 - acceleration * z  # at 0 the transformation has a pole: beyond it the interval goes to the extremes
-    z = np.where(room > 0, bias + z / np.maximum(room, 1e-300), np.copysign(np.inf, z))
-    low, high = np.quantile(means, special.ndtr(z))
+    room = np.maximum(1 - acceleration * z, 1e-300)  # 0 is a pole: beyond it the interval goes to the extremes
+    low, high = np.quantile(means, special.ndtr(bias + z / room))
     return float(low), float(high)
 
 
